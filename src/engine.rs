@@ -267,7 +267,7 @@ pub enum Output {
     Timeout(Option<Instant>),
 }
 
-/// The five verbs and the answers to the engine's own questions. [`crate::ua::Ua`] and [`crate::pbx::Pbx`] implement it.
+/// The five verbs and the answers to the engine's own questions. The softphone and the PBX implement it.
 pub trait Engine {
     /// A datagram arrived on a SIP socket. `local` is the address it was sent to.
     fn handle_datagram(&mut self, now: Instant, socket: SocketId, local: SocketAddr, source: SocketAddr, payload: &[u8]);

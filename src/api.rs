@@ -1,0 +1,428 @@
+//! [`Command`] and [`Event`]: the one contract between an engine and its clients (CLI, JSON, window, tests).
+
+use crate::id::{AccountId, CallHandle};
+use crate::media::command::{AudioSink, AudioSource, MediaStats};
+use serde::{Deserialize, Serialize};
+
+/// Something a client wants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// Places a call. Reply: [`Reply::Call`].
+    Dial {
+        /// Number, `user@host` or URI.
+        target: String,
+        /// Which account; the first one by default.
+        account: Option<AccountId>,
+        /// Sound of this call; the account's by default.
+        audio: Option<AudioRoute>,
+    },
+    /// Accepts an incoming call.
+    Answer {
+        /// Which call.
+        call: CallHandle,
+        /// Sound of this call; the account's by default.
+        audio: Option<AudioRoute>,
+    },
+    /// Refuses an incoming call (486 by default).
+    Reject {
+        /// Which call.
+        call: CallHandle,
+        /// SIP status, 400..=699.
+        code: Option<u16>,
+    },
+    /// Ends a call in any state: CANCEL, BYE or a refusal.
+    HangUp {
+        /// Which call.
+        call: CallHandle,
+    },
+    /// Mutes or unmutes what we send.
+    Mute {
+        /// Which call.
+        call: CallHandle,
+        /// On or off.
+        on: bool,
+    },
+    /// Sends DTMF.
+    Dtmf {
+        /// Which call.
+        call: CallHandle,
+        /// 0-9 * # A-D and `,` for a pause.
+        digits: String,
+    },
+    /// Registers an account (again), or all.
+    Register {
+        /// Which one.
+        account: Option<AccountId>,
+    },
+    /// Removes the registration of an account, or of all.
+    Unregister {
+        /// Which one.
+        account: Option<AccountId>,
+    },
+    /// Sends OPTIONS. Answered by [`Event::Pong`].
+    Ping {
+        /// Number, `user@host`, URI or host.
+        target: String,
+    },
+    /// Full state. Reply: [`Reply::Snapshot`].
+    Snapshot,
+    /// Hangs up everything, unregisters, and emits [`Event::Stopped`].
+    Stop,
+}
+
+/// Sound of one call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AudioRoute {
+    /// Sent to the peer.
+    pub source: AudioSource,
+    /// Heard from the peer.
+    pub sink: AudioSink,
+}
+
+/// The immediate answer to a [`Command`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done or under way.
+    Ok,
+    /// The new call.
+    Call(CallHandle),
+    /// Full state.
+    Snapshot(Box<Snapshot>),
+}
+
+/// Why a command was refused; nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The call is over or never was.
+    #[error("there is no call {0}")]
+    NoSuchCall(CallHandle),
+    /// The account does not exist.
+    #[error("there is no account number {}", .0.0)]
+    NoSuchAccount(AccountId),
+    /// The target cannot be understood.
+    #[error("`{target}` is no number, address or SIP URI: {reason}")]
+    BadTarget {
+        /// What was typed.
+        target: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Only possible in another state.
+    #[error("{call} is {state}: it cannot be {wanted}")]
+    WrongState {
+        /// Which call.
+        call: CallHandle,
+        /// Its state in words.
+        state: String,
+        /// What was asked for, as a participle.
+        wanted: String,
+    },
+    /// `call.max` is reached.
+    #[error("{max} calls are up already (call.max)")]
+    TooManyCalls {
+        /// The limit.
+        max: usize,
+    },
+    /// The digits hold something else than 0-9 * # A-D and `,`.
+    #[error("`{0}` is no DTMF digit")]
+    BadDigit(char),
+    /// The status code cannot refuse a call.
+    #[error("{0} is no status that refuses a call (400 to 699)")]
+    BadStatus(u16),
+    /// This engine has no such command.
+    #[error("this is not possible here")]
+    NotSupported,
+}
+
+/// Something that happened. Every failure carries a [`Failure`] with its slug.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+pub enum Event {
+    /// A REGISTER was accepted.
+    #[serde(rename = "registration.ok")]
+    Registered {
+        /// Which account.
+        account: AccountId,
+        /// Our contact.
+        contact: String,
+        /// Seconds until it expires.
+        expires: u32,
+        /// True for a refresh of a standing registration.
+        refreshed: bool,
+    },
+    /// A REGISTER failed; it is tried again after `retry_s` unless that is `None`.
+    #[serde(rename = "registration.failed")]
+    RegistrationFailed {
+        /// Which account.
+        account: AccountId,
+        /// Why.
+        failure: Failure,
+        /// When it is tried again, seconds.
+        retry_s: Option<u32>,
+    },
+    /// The registration was removed.
+    #[serde(rename = "registration.ended")]
+    Unregistered {
+        /// Which account.
+        account: AccountId,
+    },
+    /// We call somebody.
+    #[serde(rename = "call.outgoing")]
+    CallOutgoing {
+        /// Which call.
+        call: CallHandle,
+        /// Which account, if any.
+        account: Option<AccountId>,
+        /// The request-URI.
+        to: String,
+    },
+    /// Somebody calls us.
+    #[serde(rename = "call.incoming")]
+    CallIncoming {
+        /// Which call.
+        call: CallHandle,
+        /// Which account, if any.
+        account: Option<AccountId>,
+        /// The From URI.
+        from: String,
+        /// The From display name, controls escaped.
+        display: Option<String>,
+        /// The request-URI.
+        to: String,
+    },
+    /// 18x: the far end rings (or early media comes).
+    #[serde(rename = "call.ringing")]
+    CallRinging {
+        /// Which call.
+        call: CallHandle,
+        /// The provisional status.
+        code: u16,
+        /// Milliseconds since the call was placed.
+        after_ms: u64,
+    },
+    /// The call is answered: sound flows.
+    #[serde(rename = "call.answered")]
+    CallAnswered {
+        /// Which call.
+        call: CallHandle,
+        /// Milliseconds since it was placed or came in.
+        after_ms: u64,
+        /// What was negotiated.
+        audio: Option<AudioInfo>,
+    },
+    /// The peer or we changed the session (hold, resume, address, codec).
+    #[serde(rename = "call.changed")]
+    CallChanged {
+        /// Which call.
+        call: CallHandle,
+        /// What holds now.
+        audio: Option<AudioInfo>,
+        /// The peer does not listen to us (their hold).
+        held_by_peer: bool,
+    },
+    /// The call is over; its handle is dead.
+    #[serde(rename = "call.ended")]
+    CallEnded {
+        /// Which call.
+        call: CallHandle,
+        /// Who ended it.
+        by: EndedBy,
+        /// SIP status, where there is one.
+        code: Option<u16>,
+        /// Why, when it did not end normally.
+        failure: Option<Failure>,
+        /// Milliseconds from answer to end; `None` when it was never answered.
+        duration_ms: Option<u64>,
+        /// Last figures of its sound.
+        stats: Option<Box<MediaStats>>,
+    },
+    /// A DTMF digit came.
+    #[serde(rename = "dtmf.received")]
+    DtmfReceived {
+        /// Which call.
+        call: CallHandle,
+        /// 0-9 * # A-D.
+        digit: char,
+        /// Milliseconds.
+        duration_ms: u64,
+    },
+    /// The digits of a [`Command::Dtmf`] are all out.
+    #[serde(rename = "dtmf.sent")]
+    DtmfSent {
+        /// Which call.
+        call: CallHandle,
+    },
+    /// A source that does not repeat has been played to its end.
+    #[serde(rename = "media.played")]
+    SourceEnded {
+        /// Which call.
+        call: CallHandle,
+    },
+    /// Figures, about once a second.
+    #[serde(rename = "media.stats")]
+    Stats {
+        /// Which call.
+        call: CallHandle,
+        /// The figures.
+        audio: Box<MediaStats>,
+    },
+    /// Something is wrong with the sound; the call goes on.
+    #[serde(rename = "media.warning")]
+    MediaWarning {
+        /// Which call.
+        call: CallHandle,
+        /// What.
+        failure: Failure,
+    },
+    /// The answer to [`Command::Ping`].
+    #[serde(rename = "ping")]
+    Pong {
+        /// What was asked for.
+        target: String,
+        /// The answer, or why there is none.
+        result: Result<PongInfo, Failure>,
+    },
+    /// The embedded PBX: a phone registered or its binding ended.
+    #[serde(rename = "pbx.binding")]
+    PbxBinding {
+        /// The user.
+        user: String,
+        /// Its contact.
+        contact: String,
+        /// Seconds; 0 when it is gone.
+        expires: u32,
+    },
+    /// The embedded PBX: a call through it began or ended.
+    #[serde(rename = "pbx.call")]
+    PbxCall {
+        /// Who calls.
+        from: String,
+        /// Whom or which extension.
+        to: String,
+        /// `ringing`, `answered`, `ended`, `refused`.
+        state: String,
+        /// SIP status, where there is one.
+        code: Option<u16>,
+    },
+    /// Everything is shut down.
+    #[serde(rename = "stopped")]
+    Stopped,
+}
+
+/// Who ended a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndedBy {
+    /// We.
+    Local,
+    /// The peer.
+    Remote,
+    /// A timer or a fault.
+    Fault,
+}
+
+/// What was negotiated for sound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioInfo {
+    /// Codec name, lower case.
+    pub codec: String,
+    /// Sample rate, Hz.
+    pub rate: u32,
+    /// Channels as in rtpmap.
+    pub channels: u8,
+    /// `None` while unprotected.
+    pub srtp: Option<String>,
+    /// Seen from us.
+    pub direction: crate::sdp::plan::Direction,
+    /// Where our packets go.
+    pub remote: Option<String>,
+}
+
+/// Answer to an OPTIONS request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PongInfo {
+    /// SIP status.
+    pub code: u16,
+    /// Reason phrase.
+    pub reason: String,
+    /// Server or User-Agent.
+    pub server: Option<String>,
+    /// Codecs of its SDP, if it sent one.
+    pub codecs: Vec<String>,
+    /// Methods of its Allow.
+    pub allow: Vec<String>,
+    /// Round trip, ms.
+    pub rtt_ms: u64,
+}
+
+/// A failure as a fact: `app` turns slug and facts into text (cause, try) and an exit code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Stable name, such as `auth.wrong-password`.
+    pub slug: String,
+    /// SIP status, where there is one.
+    pub code: Option<u16>,
+    /// Reason phrase of that status, controls escaped.
+    pub reason: Option<String>,
+    /// Facts by name (`server`, `user`, `realm`, `algorithm`, `address`, `transport`, `offered`, `answered` …).
+    pub facts: std::collections::BTreeMap<String, String>,
+}
+
+impl Failure {
+    /// A failure without facts.
+    pub fn new(slug: &str) -> Self {
+        Self { slug: slug.to_owned(), code: None, reason: None, facts: std::collections::BTreeMap::new() }
+    }
+
+    /// Adds a fact.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds the SIP status that caused it.
+    #[must_use]
+    pub fn with_status(mut self, code: u16, reason: &str) -> Self {
+        self.code = Some(code);
+        self.reason = Some(reason.to_owned());
+        self
+    }
+}
+
+/// Full state for a client that joins late.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Accounts by number: AOR and whether it is registered.
+    pub accounts: Vec<AccountState>,
+    /// Live calls.
+    pub calls: Vec<CallSummary>,
+}
+
+/// One account of a [`Snapshot`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountState {
+    /// Its handle.
+    pub account: AccountId,
+    /// Its name in the config.
+    pub name: String,
+    /// `sip:user@domain`.
+    pub aor: String,
+    /// Whether a registration stands.
+    pub registered: bool,
+}
+
+/// One call of a [`Snapshot`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallSummary {
+    /// Its handle.
+    pub call: CallHandle,
+    /// The far end.
+    pub peer: String,
+    /// `calling`, `ringing`, `incoming`, `talking`, `ending`.
+    pub state: String,
+    /// True when they called us.
+    pub incoming: bool,
+}
