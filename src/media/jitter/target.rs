@@ -1,0 +1,120 @@
+//! The delay that the network demands: a quantile of how much later than the fastest packet the others come.
+//!
+//! Each half second gives one value, the latest of its packets relative to the fastest of the last seconds. The
+//! values fill a histogram that forgets; the target is the delay that all but the worst few of them needed.
+
+use crate::time::{Duration, Instant};
+
+/// Learns from transit times which delay to aim at.
+pub(crate) struct TargetDelay {
+    /// Weight of each [`BUCKET`] of relative delay. New values weigh `grain`, which grows instead of the old ones shrinking.
+    histogram: Box<[f32; BUCKETS]>,
+    total: f32,
+    grain: f32,
+    quantile: Duration,
+    /// Least transit of each of the last periods, in ns.
+    least: [i64; LEAST_PERIODS],
+    /// Latest packet of the current period, relative, in ns.
+    worst: Option<i64>,
+    period_end: Option<Instant>,
+}
+
+impl TargetDelay {
+    /// Makes an estimator that has seen nothing and asks for no delay.
+    pub(crate) fn new() -> Self {
+        let mut histogram = Box::new([0.0; BUCKETS]);
+        histogram[0] = PRIOR;
+        Self {
+            histogram,
+            total: PRIOR,
+            grain: 1.0,
+            quantile: Duration::ZERO,
+            least: [i64::MAX; LEAST_PERIODS],
+            worst: None,
+            period_end: None,
+        }
+    }
+
+    /// Forgets the timeline but not what the network is like.
+    pub(crate) fn restart(&mut self) {
+        self.least = [i64::MAX; LEAST_PERIODS];
+        self.worst = None;
+        self.period_end = None;
+    }
+
+    /// Takes the transit time (arrival minus nominal sending time, arbitrary origin) of a packet.
+    pub(crate) fn handle_transit(&mut self, now: Instant, transit: i64) {
+        let end = *self.period_end.get_or_insert(now + PERIOD);
+        if now >= end {
+            self.end_period();
+            self.period_end = Some(now + PERIOD);
+        }
+        self.least[0] = self.least[0].min(transit);
+        let relative = transit - self.fastest();
+        if self.worst.is_none_or(|worst| relative > worst) {
+            self.worst = Some(relative);
+        }
+    }
+
+    /// Transit time of the fastest packet of the last seconds, the origin of all delays here.
+    pub(crate) fn fastest(&self) -> i64 {
+        self.least.iter().copied().min().unwrap_or(i64::MAX)
+    }
+
+    /// Delay behind the fastest packet that most packets need.
+    pub(crate) fn wanted(&self) -> Duration {
+        // In the first seconds the worst packet of this half second is as good a witness as all the others.
+        let learning = self.total < LEARNED;
+        match self.worst {
+            Some(worst) if learning => self.quantile.max(Duration::from_nanos(worst.max(0) as u64)),
+            _ => self.quantile,
+        }
+    }
+
+    fn end_period(&mut self) {
+        if let Some(worst) = self.worst.take() {
+            let bucket = (worst.max(0) as u64 / BUCKET.as_nanos() as u64) as usize;
+            self.histogram[bucket.min(BUCKETS - 1)] += self.grain;
+            self.total += self.grain;
+            self.grain /= FORGET;
+            if self.grain > 1e6 {
+                for weight in self.histogram.iter_mut() {
+                    *weight /= self.grain;
+                }
+                self.total /= self.grain;
+                self.grain = 1.0;
+            }
+            self.quantile = self.compute_quantile();
+        }
+        self.least.rotate_right(1);
+        self.least[0] = i64::MAX;
+    }
+
+    fn compute_quantile(&self) -> Duration {
+        let mut above = self.total * (1.0 - QUANTILE);
+        for (bucket, weight) in self.histogram.iter().enumerate().rev() {
+            above -= weight;
+            if above < 0.0 {
+                return BUCKET * (bucket as u32 + 1);
+            }
+        }
+        Duration::ZERO
+    }
+}
+
+/// Width of a histogram bucket.
+const BUCKET: Duration = Duration::from_millis(2);
+/// Buckets up to 2 s, the greatest delay that can be configured sensibly.
+const BUCKETS: usize = 1000;
+/// Sound that gives one histogram value.
+const PERIOD: Duration = Duration::from_millis(500);
+/// Periods over which the fastest packet is sought: long enough to be stable, short enough to follow clock drift.
+const LEAST_PERIODS: usize = 5;
+/// Share of periods in which no packet should come too late.
+const QUANTILE: f32 = 0.95;
+/// Weight of a value against the next one: half is forgotten in 20 s.
+const FORGET: f32 = 0.983;
+/// Weight of the belief that a new network has no jitter: one stall early in a call is not the rule.
+const PRIOR: f32 = 15.0;
+/// Weight of values from which the histogram alone is trusted.
+const LEARNED: f32 = PRIOR + 4.0;

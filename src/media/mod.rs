@@ -1,0 +1,6 @@
+//! Media: everything between an RTP packet and a block of samples (RFC 3550), without a socket or a clock.
+
+pub mod codec;
+mod jitter;
+pub mod playout;
+mod similarity;

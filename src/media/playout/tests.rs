@@ -1,0 +1,186 @@
+use super::*;
+use crate::media::codec;
+
+const PTIME_MS: u64 = 20;
+
+/// A PCMU stream of a 400 Hz tone into a [`Playout`] that is pulled every 10 ms, 4 ms after the grid of the packets.
+struct Call {
+    playout: Playout,
+    encoder: Box<dyn codec::Encoder>,
+    heard: Vec<i16>,
+    pulls: Vec<Pulled>,
+    now_ms: u64,
+}
+
+impl Call {
+    fn new(name: &str) -> Self {
+        let spec = codec::by_name(name).expect("the codec is in the table");
+        Self {
+            playout: Playout::new(spec, "", &JitterSettings::default()).expect("its decoder can be made"),
+            encoder: (spec.encoder)(&codec::EncoderSettings::default()).expect("its encoder can be made"),
+            heard: Vec::new(),
+            pulls: Vec::new(),
+            now_ms: 1000,
+        }
+    }
+
+    /// Packet `n` of the stream, arriving now.
+    fn packet(&mut self, n: u64) -> Inserted {
+        self.packet_at(n, n * PTIME_MS)
+    }
+
+    /// Packet `n`, sent `sent_ms` after the start of the stream.
+    fn packet_at(&mut self, n: u64, sent_ms: u64) -> Inserted {
+        let (rate, clock) = (self.playout.spec.sample_rate as usize, self.playout.spec.clock_rate as u64);
+        let length = rate * PTIME_MS as usize / 1000;
+        let first = sent_ms as usize * rate / 1000;
+        let tone: Vec<i16> = (first..first + length)
+            .map(|i| ((i as f64 * 400.0 * std::f64::consts::TAU / rate as f64).sin() * 8000.0) as i16)
+            .collect();
+        let mut payload = [0; 1500];
+        let length = self.encoder.encode(&tone, &mut payload).expect("20 ms is a legal frame");
+        let time = (sent_ms * clock / 1000) as u32;
+        self.playout.insert(at(self.now_ms), n as u16, time, false, &payload[..length])
+    }
+
+    fn pull(&mut self) -> Pulled {
+        let mut block = vec![0; self.playout.sample_rate() as usize / 100];
+        let pulled = self.playout.pull(at(self.now_ms + 4), &mut block);
+        self.heard.extend_from_slice(&block);
+        self.pulls.push(pulled);
+        self.now_ms += 10;
+        pulled
+    }
+
+    /// 20 ms with packet `n` arriving at its beginning.
+    fn turn(&mut self, n: u64) -> [Pulled; 2] {
+        self.packet(n);
+        [self.pull(), self.pull()]
+    }
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::ZERO + Duration::from_millis(ms)
+}
+
+const DECODED: [Pulled; 2] = [Pulled::Decoded; 2];
+const CONCEALED: [Pulled; 2] = [Pulled::Concealed; 2];
+const SILENCE: [Pulled; 2] = [Pulled::Silence; 2];
+
+#[test]
+fn a_clean_stream_is_played_at_the_first_pull_after_each_arrival() {
+    let mut call = Call::new("pcmu");
+    assert_eq!(call.pull(), Pulled::Silence);
+    for n in 0..500 {
+        assert_eq!(call.turn(n), DECODED, "packet {n}");
+    }
+    let stats = call.playout.stats();
+    assert_eq!((stats.played, stats.lost, stats.late, stats.concealed_ms), (500, 0, 0, 0));
+    assert_eq!((stats.expanded_ms, stats.accelerated_ms), (0, 0));
+    assert!(stats.delay <= Duration::from_millis(15), "{:?}", stats.delay);
+}
+
+#[test]
+fn a_lost_packet_is_concealed_and_costs_no_delay() {
+    let mut call = Call::new("pcmu");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    let before = call.playout.delay();
+    assert_eq!([call.pull(), call.pull()], CONCEALED);
+    assert_eq!(call.turn(51), DECODED);
+    let stats = call.playout.stats();
+    assert_eq!((stats.lost, stats.late, stats.concealed_ms), (1, 0, 20));
+    assert_eq!(call.playout.delay(), before);
+    // The tone goes on through the gap: no sample is far from its neighbours.
+    let steepest = call.heard[8000..].windows(2).map(|w| (i32::from(w[0]) - i32::from(w[1])).abs()).max();
+    assert!(steepest < Some(3200), "{steepest:?}"); // the tone itself reaches 2500
+}
+
+#[test]
+fn a_pause_of_the_sender_is_silence_and_not_loss() {
+    let mut call = Call::new("pcmu");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    for _ in 0..10 {
+        call.pull();
+    }
+    assert_eq!([call.pull(), call.pull()], SILENCE);
+    for turn in 0..50 {
+        assert_eq!(call.packet_at(50 + turn, (50 + turn) * PTIME_MS + 120), Inserted::Queued);
+        assert_eq!([call.pull(), call.pull()], DECODED);
+    }
+    let stats = call.playout.stats();
+    assert_eq!((stats.lost, stats.late, stats.concealed_ms), (0, 0, 100));
+}
+
+#[test]
+fn packets_that_come_all_at_once_after_a_stall_are_all_played_and_the_delay_goes_back() {
+    let mut call = Call::new("pcmu");
+    for n in 0..100 {
+        call.turn(n);
+    }
+    for _ in 0..20 {
+        call.pull();
+    }
+    for n in 100..110 {
+        assert_eq!(call.packet(n), Inserted::Queued);
+    }
+    let mut worst = Duration::ZERO;
+    for n in 110..400 {
+        assert_eq!(call.turn(n), DECODED, "packet {n}");
+        worst = worst.max(call.playout.delay());
+    }
+    let stats = call.playout.stats();
+    assert_eq!((stats.lost, stats.late), (0, 0));
+    assert!(worst > Duration::from_millis(190), "{worst:?}");
+    assert!(stats.accelerated_ms > 150, "{stats:?}");
+}
+
+#[test]
+fn events_in_between_do_not_count_as_lost() {
+    let mut call = Call::new("pcmu");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    for n in 50..60 {
+        call.playout.insert_other(at(call.now_ms), n, 50 * 160);
+        call.pull();
+        call.pull();
+    }
+    for n in 60..100 {
+        assert_eq!(call.turn(n), DECODED, "packet {n}");
+    }
+    assert_eq!(call.playout.stats().lost, 0);
+}
+
+#[test]
+fn a_jump_of_both_counters_is_followed_within_two_packets() {
+    let mut call = Call::new("pcmu");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    call.turn(40_000);
+    assert_eq!(call.turn(40_001), DECODED);
+    assert_eq!(call.playout.stats().resynchronized, 1);
+}
+
+#[test]
+fn a_new_source_starts_after_reset_without_a_wait() {
+    let mut call = Call::new("g722");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    call.playout.reset();
+    assert_eq!(call.turn(7), DECODED);
+    assert_eq!(call.playout.stats().malformed, 0);
+}
+
+#[test]
+fn an_empty_or_oversized_payload_is_refused() {
+    let mut call = Call::new("pcmu");
+    assert_eq!(call.playout.insert(at(0), 1, 0, false, &[]), Inserted::Malformed);
+    assert_eq!(call.playout.insert(at(0), 1, 0, false, &[0; 1281]), Inserted::Malformed);
+    assert_eq!(call.playout.insert(at(0), 1, 0, false, &[0; 1280]), Inserted::Queued);
+}
