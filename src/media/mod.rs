@@ -3,4 +3,6 @@
 pub mod codec;
 mod jitter;
 pub mod playout;
+pub mod resample;
 mod similarity;
+pub mod tones;
