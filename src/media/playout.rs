@@ -271,6 +271,7 @@ impl Playout {
         }
         let delay = self.decoding_delay(now, &packet);
         let payload = self.buffer.payload(&packet);
+        let nominal = self.decoder.samples(payload).unwrap_or(0);
         let room = self.sound.room();
         let (written, pulled) = match self.decoder.decode(payload, room) {
             Ok(written) => {
@@ -279,7 +280,7 @@ impl Playout {
             }
             Err(_) => {
                 // Its length was checked at insertion, so only the contents can be bad.
-                let samples = self.decoder.samples(payload).unwrap_or(0).min(room.len());
+                let samples = nominal.min(room.len());
                 self.decoder.conceal(None, &mut room[..samples]);
                 self.stats.malformed += 1;
                 self.stats.concealed += samples as u64;
@@ -287,9 +288,9 @@ impl Playout {
             }
         };
         self.sound.end += written;
-        self.frame = written.max(1);
+        self.frame = nominal.max(1);
         self.buffer.remove_first();
-        let duration = written as u64 * u64::from(self.spec.clock_rate) / u64::from(self.spec.sample_rate);
+        let duration = nominal as u64 * u64::from(self.spec.clock_rate) / u64::from(self.spec.sample_rate);
         self.state =
             State::Playing { next_seq: packet.seq + 1, next_time: packet.time + duration as i64, concealed: 0 };
         self.recent[self.recent_at] = delay;
@@ -302,7 +303,8 @@ impl Playout {
     /// Doubles or drops a period of the sound just decoded if the delay is off its target.
     fn stretch(&mut self, delay: i64) {
         let wanted = self.wanted();
-        if delay < wanted {
+        // Every change of tempo costs quality, so a target that merely wavers is not followed.
+        if delay < wanted - wanted / EXPAND_BELOW {
             if let Some(gained) = stretch::expand(&mut self.sound, self.spec.sample_rate as usize) {
                 self.stats.expanded += gained as u64;
                 self.since_stretch = 0;
@@ -313,7 +315,7 @@ impl Playout {
         let frame = self.nanos(self.frame);
         let least = self.recent.iter().copied().min().unwrap_or(delay);
         // What is ready beyond this packet counts as delay too: it postpones the next decoding.
-        let spare = least.saturating_add(ready - frame).saturating_sub(wanted + self.pull_step);
+        let spare = least.saturating_add(ready - frame).saturating_sub(wanted + wanted / ACCELERATE_ABOVE + self.pull_step);
         if spare <= 0 || self.since_stretch < PACKETS_BETWEEN_STRETCHES {
             return;
         }
@@ -454,6 +456,9 @@ const CONCEAL_MOST: i64 = 100_000_000;
 /// Packets over which the smallest decoding delay is sought before giving delay up.
 const RECENT: usize = 8;
 const PACKETS_BETWEEN_STRETCHES: u32 = 3;
+/// Parts of the target by which the delay may fall short of it or exceed it.
+const EXPAND_BELOW: i64 = 10;
+const ACCELERATE_ABOVE: i64 = 7;
 const MOST_PULL_STEP: i64 = 60_000_000;
 
 #[cfg(test)]

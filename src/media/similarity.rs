@@ -68,7 +68,7 @@ fn search(rate: usize, shortest: usize, longest: usize, score: impl Fn(usize, us
 }
 
 fn lags(rate: usize) -> (usize, usize) {
-    (rate / 400, rate * 15 / 1000) // 400 Hz to 66 Hz
+    (rate / 300, rate * 15 / 1000) // 300 Hz to 66 Hz
 }
 
-const TEMPLATE_MS: usize = 20;
+const TEMPLATE_MS: usize = 10;

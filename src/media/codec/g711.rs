@@ -57,14 +57,13 @@ impl LawDecoder {
 impl Decoder for LawDecoder {
     fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
         let given = pcm.len();
-        let Some(pcm) = pcm.get_mut(..payload.len()) else {
+        let Some(out) = pcm.get_mut(..payload.len()) else {
             return Err(CodecError::OutputTooSmall { needed: payload.len(), given });
         };
-        for (sample, &byte) in pcm.iter_mut().zip(payload) {
+        for (sample, &byte) in out.iter_mut().zip(payload) {
             *sample = self.table[usize::from(byte)];
         }
-        self.concealer.handle_decoded(pcm);
-        Ok(payload.len())
+        Ok(self.concealer.handle_decoded(pcm, payload.len()))
     }
 
     fn conceal(&mut self, _next: Option<&[u8]>, pcm: &mut [i16]) {

@@ -91,14 +91,13 @@ impl Default for G722Decoder {
 impl Decoder for G722Decoder {
     fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError> {
         let (given, needed) = (pcm.len(), payload.len().saturating_mul(2));
-        let Some(pcm) = pcm.get_mut(..needed) else {
+        let Some(out) = pcm.get_mut(..needed) else {
             return Err(CodecError::OutputTooSmall { needed, given });
         };
-        for (pair, &octet) in pcm.as_chunks_mut::<2>().0.iter_mut().zip(payload) {
+        for (pair, &octet) in out.as_chunks_mut::<2>().0.iter_mut().zip(payload) {
             *pair = self.pair(octet);
         }
-        self.concealer.handle_decoded(pcm);
-        Ok(needed)
+        Ok(self.concealer.handle_decoded(pcm, needed))
     }
 
     fn conceal(&mut self, _next: Option<&[u8]>, pcm: &mut [i16]) {

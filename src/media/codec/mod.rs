@@ -24,6 +24,9 @@ pub trait Encoder: Send {
 /// Turns RTP payloads into sound and makes up for those that are missing.
 pub trait Decoder: Send {
     /// Decodes one payload and returns the samples written into `pcm`.
+    ///
+    /// They are [`Decoder::samples`] many, except right after concealed sound: a codec may then lengthen or shorten
+    /// them by up to 5 ms to join both in phase, if `pcm` has room for it.
     fn decode(&mut self, payload: &[u8], pcm: &mut [i16]) -> Result<usize, CodecError>;
 
     /// Fills `pcm` with a substitute for lost sound that continues what was decoded last.
@@ -196,7 +199,8 @@ mod tests {
                 if let Some(samples) = decoder.samples(&payload)
                     && let Ok(written) = decoder.decode(&payload, &mut pcm)
                 {
-                    assert_eq!(written, samples, "{} {length} bytes", spec.name);
+                    let most = spec.sample_rate as usize / 200;
+                    assert!(written.abs_diff(samples) <= most, "{} {length} bytes", spec.name);
                 }
                 decoder.conceal(Some(&payload), &mut pcm[..480]);
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  … sound …│ last period repeated, level 1 │ fading to 0 until 60 ms │ silence
-//!           └ join smoothed                  └ at the next real sound: cross-fade back
+//!           └ join smoothed                  └ at the next real sound: found in phase, cross-faded
 //! ```
 
 use crate::media::similarity::{self, Pitch};
@@ -20,6 +20,8 @@ pub struct Concealer {
     concealed: usize,
     /// What the first made-up samples must be raised by to join the last real one.
     step: i32,
+    /// Room for the substitute that overlaps with the next real sound.
+    tail: Box<[i16]>,
 }
 
 impl Concealer {
@@ -33,23 +35,19 @@ impl Concealer {
             phase: 0,
             concealed: 0,
             step: 0,
+            tail: vec![0; rate * (SHIFT_MS + WINDOW_MS) / 1000].into(),
         }
     }
 
-    /// Takes freshly decoded sound, blends its beginning with the substitute if one was playing, and remembers it.
-    pub fn handle_decoded(&mut self, pcm: &mut [i16]) {
-        if self.concealed > 0 {
-            // The longer the gap, the less the substitute resembles what comes, so the blend gets longer too.
-            let blend_ms = if self.concealed * 1000 <= 10 * self.rate { 5 } else { 10 };
-            let blend = (self.rate * blend_ms / 1000).min(pcm.len());
-            for (i, sample) in pcm[..blend].iter_mut().enumerate() {
-                let substitute = i32::from(self.next_substitute());
-                let real = i32::from(*sample);
-                *sample = (substitute + (real - substitute) * (i as i32 + 1) / (blend as i32 + 1)) as i16;
-            }
-            self.concealed = 0;
-        }
-        self.remember(pcm);
+    /// Takes the first `decoded` samples of `pcm` as freshly decoded sound and remembers them.
+    ///
+    /// After a gap they are joined to the substitute where both are in phase, which may lengthen or shorten them by
+    /// up to 5 ms (within the room of `pcm`). Returns their number then.
+    pub fn handle_decoded(&mut self, pcm: &mut [i16], decoded: usize) -> usize {
+        let length = if self.concealed > 0 { self.rejoin(pcm, decoded) } else { decoded };
+        self.concealed = 0;
+        self.remember(&pcm[..length]);
+        length
     }
 
     /// Fills `pcm` with the continuation of what was heard last.
@@ -79,6 +77,46 @@ impl Concealer {
         self.phase = 0;
     }
 
+    fn rejoin(&mut self, pcm: &mut [i16], decoded: usize) -> usize {
+        let mut tail = std::mem::take(&mut self.tail);
+        for sample in tail.iter_mut() {
+            *sample = self.next_substitute();
+        }
+        let shift = self.best_shift(&tail, &pcm[..decoded], pcm.len() - decoded);
+        // The substitute plays on before a later start; an earlier start cuts the sound's beginning.
+        let (lead, cut) = (shift.max(0).unsigned_abs(), shift.min(0).unsigned_abs());
+        pcm.copy_within(cut..decoded, lead);
+        pcm[..lead].copy_from_slice(&tail[..lead]);
+        let length = lead + decoded - cut;
+        let blend = (self.rate * BLEND_MS / 1000).min(length - lead);
+        for (i, (real, substitute)) in pcm[lead..lead + blend].iter_mut().zip(&tail[lead..]).enumerate() {
+            let (from, to) = (i32::from(*substitute), i32::from(*real));
+            *real = (from + (to - from) * (i as i32 + 1) / (blend as i32 + 1)) as i16;
+        }
+        self.tail = tail;
+        length
+    }
+
+    /// By how much the start of `real` must be moved to fall in phase with `tail`; 0 if nothing fits.
+    fn best_shift(&self, tail: &[i16], real: &[i16], room: usize) -> isize {
+        let window = self.rate * WINDOW_MS / 1000;
+        let most = (self.rate * SHIFT_MS / 1000).min(self.cycle.len() / 2).min(real.len() / 2);
+        let (mut best, mut best_score) = (0, LEAST_RESEMBLANCE);
+        for shift in 0..=most {
+            let cost = MOVING_COST * shift as f32 / (most + 1) as f32;
+            let (later, earlier) = (&tail[shift..], &real[shift..]);
+            let score = similarity::correlation(later, real, window, 1) - cost;
+            if score > best_score && shift <= room {
+                (best, best_score) = (shift as isize, score);
+            }
+            let score = similarity::correlation(tail, earlier, window, 1) - cost;
+            if score > best_score {
+                (best, best_score) = (-(shift as isize), score);
+            }
+        }
+        best
+    }
+
     fn next_substitute(&mut self) -> i16 {
         let raw = self.cycle.get(self.phase).copied().unwrap_or(0);
         self.phase = if self.phase + 1 < self.cycle.len() { self.phase + 1 } else { 0 };
@@ -100,6 +138,14 @@ impl Concealer {
 
 const HISTORY_MS: usize = 50;
 const JOIN_MS: usize = 2;
+const BLEND_MS: usize = 5;
+/// Farthest that the next real sound is moved to meet the substitute in phase.
+const SHIFT_MS: usize = 5;
+/// Length over which they are compared.
+const WINDOW_MS: usize = 10;
+const LEAST_RESEMBLANCE: f32 = 0.3;
+/// What the farthest move must gain in resemblance.
+const MOVING_COST: f32 = 0.05;
 const HOLD_MS: usize = 10;
 const FADE_END_MS: usize = 60;
 

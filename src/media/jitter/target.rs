@@ -108,13 +108,14 @@ const BUCKET: Duration = Duration::from_millis(2);
 const BUCKETS: usize = 1000;
 /// Sound that gives one histogram value.
 const PERIOD: Duration = Duration::from_millis(500);
-/// Periods over which the fastest packet is sought: long enough to be stable, short enough to follow clock drift.
-const LEAST_PERIODS: usize = 5;
+/// Periods over which the fastest packet is sought: long enough to be stable (each step of it moves the whole
+/// playout), short enough to follow clock drift (200 ppm are 2 ms in this time).
+const LEAST_PERIODS: usize = 20;
 /// Share of periods in which no packet should come too late.
 const QUANTILE: f32 = 0.95;
 /// Weight of a value against the next one: half is forgotten in 20 s.
 const FORGET: f32 = 0.983;
 /// Weight of the belief that a new network has no jitter: one stall early in a call is not the rule.
-const PRIOR: f32 = 15.0;
+const PRIOR: f32 = 6.0;
 /// Weight of values from which the histogram alone is trusted.
 const LEARNED: f32 = PRIOR + 4.0;
