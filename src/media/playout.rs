@@ -82,6 +82,12 @@ pub struct Playout {
     delay: i64,
     /// Duration of the packet decoded last, in samples.
     frame: usize,
+    /// Share of the last packets that carried a copy of the frame before them.
+    redundancy: f32,
+    /// Share of packets lost lately.
+    loss: f32,
+    /// True while a frame of delay is spent on making use of redundancy.
+    repairing: bool,
 }
 
 /// Where the stream stands.
@@ -138,6 +144,9 @@ impl Playout {
             since_stretch: 0,
             delay: 0,
             frame: spec.sample_rate as usize / 50,
+            redundancy: 0.0,
+            loss: 0.0,
+            repairing: false,
         })
     }
 
@@ -256,8 +265,8 @@ impl Playout {
                     return self.decode(now, first);
                 }
                 let missing = missing as usize; // positive, or it would be due
-                let lost = first.seq > next_seq && self.decoder.uses_next();
-                if lost && missing <= self.frame.max(wanted).min(self.sound.longest_packet()) {
+                let lost = first.seq > next_seq;
+                if lost && self.decoder.has_redundancy(self.buffer.payload(&first)) && missing <= self.frame.max(wanted).min(self.sound.longest_packet()) {
                     return self.conceal_before(first, missing);
                 }
                 self.starve(wanted)
@@ -267,10 +276,19 @@ impl Playout {
 
     fn decode(&mut self, now: Instant, packet: Queued) -> Pulled {
         if let State::Playing { next_seq, .. } = self.state {
-            self.stats.lost += (packet.seq - next_seq).max(0) as u64;
+            let lost = (packet.seq - next_seq).max(0);
+            self.stats.lost += lost as u64;
+            for _ in 0..lost.min(8) {
+                self.loss += (1.0 - self.loss) / LOSS_MEMORY;
+            }
+            self.loss -= self.loss / LOSS_MEMORY;
         }
         let delay = self.decoding_delay(now, &packet);
         let payload = self.buffer.payload(&packet);
+        let redundant = if self.decoder.has_redundancy(payload) { 1.0 } else { 0.0 };
+        self.redundancy += (redundant - self.redundancy) / 64.0;
+        let worth = if self.repairing { LOSS_WORTH_REPAIR / 4.0 } else { LOSS_WORTH_REPAIR };
+        self.repairing = self.redundancy > 0.25 && self.loss > worth;
         let nominal = self.decoder.samples(payload).unwrap_or(0);
         let room = self.sound.room();
         let (written, pulled) = match self.decoder.decode(payload, room) {
@@ -377,7 +395,12 @@ impl Playout {
     fn wanted(&self) -> i64 {
         let frame = Duration::from_nanos(self.nanos(self.frame) as u64);
         let (least, most) = (self.settings.min.saturating_sub(frame), self.settings.max.saturating_sub(frame));
-        let wanted = if self.settings.adaptive { self.target.wanted().clamp(least, most.max(least)) } else { least };
+        if !self.settings.adaptive {
+            return i64::try_from(least.as_nanos()).unwrap_or(i64::MAX);
+        }
+        // Redundancy helps only if the packet after the lost one is here in time: that costs a frame of delay.
+        let repair = if self.repairing { frame } else { Duration::ZERO };
+        let wanted = (self.target.wanted() + repair).clamp(least, most.max(least));
         i64::try_from(wanted.as_nanos()).unwrap_or(i64::MAX)
     }
 
@@ -459,6 +482,9 @@ const PACKETS_BETWEEN_STRETCHES: u32 = 3;
 /// Parts of the target by which the delay may fall short of it or exceed it.
 const EXPAND_BELOW: i64 = 10;
 const ACCELERATE_ABOVE: i64 = 7;
+/// Packets over which loss is averaged: 10 s of 20 ms.
+const LOSS_MEMORY: f32 = 500.0;
+const LOSS_WORTH_REPAIR: f32 = 0.01;
 const MOST_PULL_STEP: i64 = 60_000_000;
 
 #[cfg(test)]

@@ -34,8 +34,8 @@ pub trait Decoder: Send {
     /// `next` is the payload that follows the gap directly, if it is already known: some codecs carry redundancy in it.
     fn conceal(&mut self, next: Option<&[u8]>, pcm: &mut [i16]);
 
-    /// True if [`Decoder::conceal`] makes use of the payload after the gap.
-    fn uses_next(&self) -> bool {
+    /// True if `payload` carries a copy of the frame before it that [`Decoder::conceal`] can use.
+    fn has_redundancy(&self, _payload: &[u8]) -> bool {
         false
     }
 

@@ -151,13 +151,37 @@ impl Decoder for OpusDecoder {
         rest.fill(sound.last().copied().unwrap_or(0));
     }
 
-    fn uses_next(&self) -> bool {
-        true
+    fn has_redundancy(&self, payload: &[u8]) -> bool {
+        has_lbrr(payload).unwrap_or(false)
     }
 
     fn samples(&self, payload: &[u8]) -> Option<usize> {
         self.inner.get_nb_samples(payload).ok().filter(|samples| (1..=MAX_SAMPLES).contains(samples))
     }
+}
+
+/// Reads the flag for a low bit rate copy of the frame before (RFC 6716 §4.2.4); `None` if the packet ends before it.
+fn has_lbrr(payload: &[u8]) -> Option<bool> {
+    let (&toc, rest) = payload.split_first()?;
+    if toc >= 0x80 {
+        return Some(false); // CELT only
+    }
+    let first = match toc & 3 {
+        0 | 1 => *rest.first()?,
+        // Two frames of different length: the first length takes two bytes from 252 on (§3.2.1).
+        2 => *rest.get(if *rest.first()? < 252 { 1 } else { 2 })?,
+        // Any number of frames: the count byte, padding length and frame lengths come first. Nobody sends this with FEC.
+        _ => return Some(false),
+    };
+    // SILK frames of 20 ms (or one of 10): a voice activity flag each, then the flag sought; the same again for a side channel.
+    let silk_frames = match (toc >> 3) & 3 {
+        2 if toc < 0x60 => 2,
+        3 if toc < 0x60 => 3,
+        _ => 1,
+    };
+    let middle = (first >> (7 - silk_frames)) & 1;
+    let side = if toc & 4 == 0 || silk_frames == 3 { 0 } else { (first >> (6 - 2 * silk_frames)) & 1 };
+    Some(middle | side == 1)
 }
 
 impl From<::opus::Error> for CodecError {

@@ -83,6 +83,8 @@ fn redundancy_in_the_next_packet_restores_a_lost_frame_better_than_guessing() {
             payload[..length].to_vec()
         })
         .collect();
+    let share = packets.iter().filter(|packet| has_lbrr(packet) == Some(true)).count();
+    assert!(share > 30, "{share} of 40 packets carry redundancy");
     let (mut whole, mut redundant, mut guessing) =
         ((SPEC.decoder)("").expect("made"), (SPEC.decoder)("").expect("made"), (SPEC.decoder)("").expect("made"));
     let (mut with_fec, mut without) = (0.0, 0.0);
@@ -100,6 +102,24 @@ fn redundancy_in_the_next_packet_restores_a_lost_frame_better_than_guessing() {
         }
     }
     assert!(with_fec < without / 2.0, "with {with_fec:.0}, without {without:.0}");
+}
+
+#[test]
+fn packets_without_redundancy_are_told_from_those_with_it() {
+    let none = OpusSettings { fec: false, ..OpusSettings::default() };
+    let mut encoder = OpusEncoder::new(&settings("useinbandfec=1", none)).expect("made");
+    for n in 0..20 {
+        let mut payload = [0; 1276];
+        let length = encoder.encode(&frame(n), &mut payload).expect("a legal frame");
+        assert_eq!(has_lbrr(&payload[..length]), Some(false), "frame {n}");
+    }
+    // TOC of SILK wide band, 20 ms, one frame; then voice activity and the flag.
+    assert_eq!(has_lbrr(&[0x48, 0x40]), Some(true));
+    assert_eq!(has_lbrr(&[0x48, 0xbf]), Some(false));
+    assert_eq!(has_lbrr(&[0x58, 0x10]), Some(true)); // 60 ms: three activity flags first
+    assert_eq!(has_lbrr(&[0x4c, 0x10]), Some(true)); // stereo: activity and flag of the side channel follow
+    assert_eq!(has_lbrr(&[0x4a, 100, 0x40]), Some(true)); // two frames of different length
+    assert_eq!((has_lbrr(&[0xfc, 0xff]), has_lbrr(&[0x48]), has_lbrr(&[])), (Some(false), None, None));
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn without_room_the_sound_is_not_lengthened() {
     let mut concealer = Concealer::new(8000);
     concealer.handle_decoded(&mut tone(250.0, 0, 800), 800);
     concealer.conceal(&mut [0; 160]);
-    assert_eq!(concealer.handle_decoded(&mut tone(250.0, 970, 160), 160), 160);
+    assert!(concealer.handle_decoded(&mut tone(250.0, 970, 160), 160) <= 160);
 }
 
 #[test]
