@@ -205,6 +205,13 @@ impl JitterBuffer {
         }
     }
 
+    /// Sound from the first queued packet to the newest one received.
+    pub(crate) fn span(&self) -> Duration {
+        let (Some(first), Some(newest)) = (self.first(), self.reference) else { return Duration::ZERO };
+        let nanos = self.nominal(newest.time).saturating_sub(self.nominal(first.time));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    }
+
     /// Number of queued packets.
     pub(crate) fn len(&self) -> usize {
         self.count

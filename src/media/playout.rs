@@ -168,6 +168,10 @@ impl Playout {
                 Inserted::Queued
             }
         };
+        while self.buffer.span() > self.settings.max {
+            self.buffer.remove_first();
+            self.stats.overflow += 1;
+        }
         match inserted {
             Inserted::Queued => {}
             Inserted::Late => self.stats.late += 1,
@@ -216,6 +220,15 @@ impl Playout {
     /// Delay between the arrival of the fastest packets and their playout.
     pub fn delay(&self) -> Duration {
         Duration::from_nanos(self.delay.max(0) as u64)
+    }
+
+    /// When the packet that comes next should be decoded to have exactly the delay aimed at; `None` before the first.
+    ///
+    /// Whoever pulls by a timer of his own may place its ticks there: every other phase costs up to a tick of delay.
+    pub fn next_due(&self) -> Option<Instant> {
+        let State::Playing { next_time, .. } = self.state else { return None };
+        let due = self.buffer.nominal(next_time).saturating_add(self.target.fastest()).saturating_add(self.wanted());
+        u64::try_from(due).ok().map(Instant::from_nanos)
     }
 
     /// Counters since the start of the stream.
@@ -334,11 +347,13 @@ impl Playout {
         let least = self.recent.iter().copied().min().unwrap_or(delay);
         // What is ready beyond this packet counts as delay too: it postpones the next decoding.
         let spare = least.saturating_add(ready - frame).saturating_sub(wanted + wanted / ACCELERATE_ABOVE + self.pull_step);
-        if spare <= 0 || self.since_stretch < PACKETS_BETWEEN_STRETCHES {
+        // Far off the target, sooner is better than smoother.
+        let (pause, resemblance) = if spare > HURRY { (1, ROUGH) } else { (PACKETS_BETWEEN_STRETCHES, stretch::PERIODIC) };
+        if spare <= 0 || self.since_stretch < pause {
             return;
         }
         let most = (i128::from(spare) * i128::from(self.spec.sample_rate) / 1_000_000_000) as usize;
-        if let Some(dropped) = stretch::accelerate(&mut self.sound, self.spec.sample_rate as usize, most) {
+        if let Some(dropped) = stretch::accelerate(&mut self.sound, self.spec.sample_rate as usize, most, resemblance) {
             self.stats.accelerated += dropped as u64;
             self.since_stretch = 0;
             self.forget_recent();
@@ -479,6 +494,10 @@ const CONCEAL_MOST: i64 = 100_000_000;
 /// Packets over which the smallest decoding delay is sought before giving delay up.
 const RECENT: usize = 8;
 const PACKETS_BETWEEN_STRETCHES: u32 = 3;
+/// Delay in excess, ns, from which it is worked off as fast as speech stays intelligible.
+const HURRY: i64 = 100_000_000;
+/// Resemblance that is then enough to leave a period out.
+const ROUGH: f32 = 0.5;
 /// Parts of the target by which the delay may fall short of it or exceed it.
 const EXPAND_BELOW: i64 = 10;
 const ACCELERATE_ABOVE: i64 = 7;

@@ -51,8 +51,12 @@ impl TargetDelay {
         }
         self.least[0] = self.least[0].min(transit);
         let relative = transit - self.fastest();
+        let before = self.worst.map(bucket);
         if self.worst.is_none_or(|worst| relative > worst) {
             self.worst = Some(relative);
+        }
+        if before < self.worst.map(bucket) {
+            self.quantile = self.compute_quantile();
         }
     }
 
@@ -63,18 +67,12 @@ impl TargetDelay {
 
     /// Delay behind the fastest packet that most packets need.
     pub(crate) fn wanted(&self) -> Duration {
-        // In the first seconds the worst packet of this half second is as good a witness as all the others.
-        let learning = self.total < LEARNED;
-        match self.worst {
-            Some(worst) if learning => self.quantile.max(Duration::from_nanos(worst.max(0) as u64)),
-            _ => self.quantile,
-        }
+        self.quantile
     }
 
     fn end_period(&mut self) {
         if let Some(worst) = self.worst.take() {
-            let bucket = (worst.max(0) as u64 / BUCKET.as_nanos() as u64) as usize;
-            self.histogram[bucket.min(BUCKETS - 1)] += self.grain;
+            self.histogram[bucket(worst)] += self.grain;
             self.total += self.grain;
             self.grain /= FORGET;
             if self.grain > 1e6 {
@@ -90,16 +88,23 @@ impl TargetDelay {
         self.least[0] = i64::MAX;
     }
 
+    /// The quantile of the histogram and of the period that is not over yet, which need not wait to be believed.
     fn compute_quantile(&self) -> Duration {
-        let mut above = self.total * (1.0 - QUANTILE);
+        let current = self.worst.map(bucket);
+        let total = self.total + if current.is_some() { self.grain } else { 0.0 };
+        let mut above = total * (1.0 - QUANTILE);
         for (bucket, weight) in self.histogram.iter().enumerate().rev() {
-            above -= weight;
+            above -= weight + if current == Some(bucket) { self.grain } else { 0.0 };
             if above < 0.0 {
                 return BUCKET * (bucket as u32 + 1);
             }
         }
         Duration::ZERO
     }
+}
+
+fn bucket(relative: i64) -> usize {
+    ((relative.max(0) / BUCKET.as_nanos() as i64) as usize).min(BUCKETS - 1)
 }
 
 /// Width of a histogram bucket.
@@ -112,10 +117,8 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// playout), short enough to follow clock drift (200 ppm are 2 ms in this time).
 const LEAST_PERIODS: usize = 20;
 /// Share of periods in which no packet should come too late.
-const QUANTILE: f32 = 0.95;
+const QUANTILE: f32 = 0.96;
 /// Weight of a value against the next one: half is forgotten in 20 s.
 const FORGET: f32 = 0.983;
 /// Weight of the belief that a new network has no jitter: one stall early in a call is not the rule.
 const PRIOR: f32 = 6.0;
-/// Weight of values from which the histogram alone is trusted.
-const LEARNED: f32 = PRIOR + 4.0;

@@ -3,17 +3,18 @@
 use super::Sound;
 use crate::media::similarity;
 
-/// Drops up to `most` samples of the sound that waits: a period where it is periodic, any piece where it is silent.
+/// Drops up to `most` samples of the sound that waits: a period where it is periodic (its neighbours correlate by
+/// `resemblance` or more), any piece where it is silent.
 ///
 /// Returns the number dropped, `None` if nothing can be dropped without being heard.
-pub(super) fn accelerate(sound: &mut Sound, rate: usize, most: usize) -> Option<usize> {
+pub(super) fn accelerate(sound: &mut Sound, rate: usize, most: usize, resemblance: f32) -> Option<usize> {
     let waiting = &sound.pcm[sound.at..sound.end];
     let silent = similarity::power(waiting) < SILENCE;
     let lag = if silent {
         Some(most.min(waiting.len() / 2)).filter(|&lag| lag >= rate / 1000)
     } else {
         similarity::pitch_after(waiting, rate)
-            .filter(|pitch| pitch.correlation >= PERIODIC && pitch.lag <= most)
+            .filter(|pitch| pitch.correlation >= resemblance && pitch.lag <= most)
             .map(|pitch| pitch.lag)
     }?;
     for i in 0..lag {
@@ -55,6 +56,6 @@ fn blend(old: i16, new: i16, step: usize, length: usize) -> i16 {
 }
 
 /// Correlation from which a period may be doubled or dropped.
-const PERIODIC: f32 = 0.9;
+pub(super) const PERIODIC: f32 = 0.9;
 /// Mean square below which sound counts as silence: about -55 dB of full scale.
 const SILENCE: f32 = 3_500.0;

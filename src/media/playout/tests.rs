@@ -1,3 +1,6 @@
+mod scripts;
+mod table;
+
 use super::*;
 use crate::media::codec;
 
