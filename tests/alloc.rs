@@ -65,7 +65,8 @@ fn the_counter_counts() {
 fn a_stream_on_a_bad_network_allocates_nothing_once_it_runs() {
     for spec in CODECS {
         let fmtp = "useinbandfec=1".to_owned();
-        let mut encoder = (spec.encoder)(&EncoderSettings { fmtp, ..EncoderSettings::default() }).expect("in the table");
+        let mut encoder =
+            (spec.encoder)(&EncoderSettings { fmtp, ..EncoderSettings::default() }).expect("in the table");
         let mut playout = Playout::new(spec, spec.recv_fmtp, &JitterSettings::default()).expect("in the table");
         let mut tone = Tone::hz(300.0, spec.sample_rate);
         let mut rng = Rng::new([3; 32]);

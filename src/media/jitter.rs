@@ -274,7 +274,7 @@ impl JitterBuffer {
         self.count -= 1;
         if self.count > 0 {
             // Ends: all queued numbers lie within one turn of the ring.
-            while !self.ring[index(self.first)].is_some_and(|other| other.seq == self.first) {
+            while self.ring[index(self.first)].is_none_or(|other| other.seq != self.first) {
                 self.first += 1;
             }
         }

@@ -12,8 +12,8 @@
 mod stretch;
 
 use super::codec::{CodecError, CodecSpec, Decoder};
-use super::jitter::{JitterBuffer, Placed, Queued, TargetDelay};
 pub use super::jitter::{Inserted, JitterSettings};
+use super::jitter::{JitterBuffer, Placed, Queued, TargetDelay};
 use crate::time::{Duration, Instant};
 
 /// What a pulled block consists of.
@@ -155,7 +155,7 @@ impl Playout {
     /// The marker is not needed: a talk spurt is recognized by its timestamp, which also works without markers.
     pub fn insert(&mut self, now: Instant, seq: u16, rtp_time: u32, _marker: bool, payload: &[u8]) -> Inserted {
         let samples = self.decoder.samples(payload);
-        if !samples.is_some_and(|samples| samples <= self.sound.longest_packet()) {
+        if samples.is_none_or(|samples| samples > self.sound.longest_packet()) {
             self.stats.malformed += 1;
             return Inserted::Malformed;
         }
@@ -200,7 +200,7 @@ impl Playout {
         while self.sound.ready() < wanted {
             match self.fill(now, wanted) {
                 Pulled::Decoded => {}
-                other => pulled = other,
+                made_up @ (Pulled::Concealed | Pulled::Silence) => pulled = made_up,
             }
         }
         self.sound.pull(&mut out[..wanted]);
@@ -279,7 +279,10 @@ impl Playout {
                 }
                 let missing = missing as usize; // positive, or it would be due
                 let lost = first.seq > next_seq;
-                if lost && self.decoder.has_redundancy(self.buffer.payload(&first)) && missing <= self.frame.max(wanted).min(self.sound.longest_packet()) {
+                if lost
+                    && self.decoder.has_redundancy(self.buffer.payload(&first))
+                    && missing <= self.frame.max(wanted).min(self.sound.longest_packet())
+                {
                     return self.conceal_before(first, missing);
                 }
                 self.starve(wanted)
@@ -346,9 +349,11 @@ impl Playout {
         let frame = self.nanos(self.frame);
         let least = self.recent.iter().copied().min().unwrap_or(delay);
         // What is ready beyond this packet counts as delay too: it postpones the next decoding.
-        let spare = least.saturating_add(ready - frame).saturating_sub(wanted + wanted / ACCELERATE_ABOVE + self.pull_step);
+        let spare =
+            least.saturating_add(ready - frame).saturating_sub(wanted + wanted / ACCELERATE_ABOVE + self.pull_step);
         // Far off the target, sooner is better than smoother.
-        let (pause, resemblance) = if spare > HURRY { (1, ROUGH) } else { (PACKETS_BETWEEN_STRETCHES, stretch::PERIODIC) };
+        let (pause, resemblance) =
+            if spare > HURRY { (1, ROUGH) } else { (PACKETS_BETWEEN_STRETCHES, stretch::PERIODIC) };
         if spare <= 0 || self.since_stretch < pause {
             return;
         }

@@ -106,12 +106,7 @@ impl Inner {
         let rubato = Async::new_sinc(ratio, 1.0, &parameters, chunk, 1, FixedAsync::Input)
             .map_err(|error| ResampleError::Library { from, to, reason: error.to_string() })?;
         let most = rubato::Resampler::output_frames_max(&rubato);
-        Ok(Self {
-            rubato,
-            chunk: vec![0.0; chunk].into(),
-            filled: 0,
-            output: vec![0.0; most].into(),
-        })
+        Ok(Self { rubato, chunk: vec![0.0; chunk].into(), filled: 0, output: vec![0.0; most].into() })
     }
 
     fn process(&mut self, mut input: &[i16], output: &mut [i16]) -> usize {
@@ -140,7 +135,7 @@ impl Inner {
     fn convert_chunk(&mut self) -> usize {
         let (frames, places) = (self.chunk.len(), self.output.len());
         let (Ok(input), Ok(mut output)) =
-            (InterleavedSlice::new(&*self.chunk, 1, frames), InterleavedSlice::new_mut(&mut *self.output, 1, places))
+            (InterleavedSlice::new(&self.chunk, 1, frames), InterleavedSlice::new_mut(&mut self.output, 1, places))
         else {
             return 0; // only for lengths that do not match, and these do
         };

@@ -50,10 +50,8 @@ impl Tone {
     /// The two-frequency tone of a DTMF key (ITU-T Q.23); `None` for a character that is no key.
     pub fn dtmf(key: char, rate: u32) -> Option<Self> {
         const ROWS: [&str; 4] = ["123A", "456B", "789C", "*0#D"];
-        let (row, column) = ROWS
-            .iter()
-            .enumerate()
-            .find_map(|(row, keys)| Some((row, keys.find(key.to_ascii_uppercase())?)))?;
+        let (row, column) =
+            ROWS.iter().enumerate().find_map(|(row, keys)| Some((row, keys.find(key.to_ascii_uppercase())?)))?;
         let pair = [[697.0, 770.0, 852.0, 941.0][row], [1209.0, 1336.0, 1477.0, 1633.0][column]];
         Some(Self::new(pair, AMPLITUDE / 2.0, [0; 4], rate))
     }
@@ -81,7 +79,7 @@ impl Tone {
             self.left = self.cadence[self.step];
         }
         self.left -= 1;
-        self.step % 2 == 0
+        self.step.is_multiple_of(2)
     }
 }
 

@@ -170,7 +170,7 @@ mod tests {
     impl Law {
         fn positive(&self, magnitude: i32) -> u8 {
             let found = self.intervals.iter().find(|(top, _)| magnitude < *top);
-            found.or(self.intervals.last()).expect("the table has 128 rows").1
+            found.or_else(|| self.intervals.last()).expect("the table has 128 rows").1
         }
     }
 

@@ -129,17 +129,12 @@ impl G722Decoder {
 }
 
 /// The 24-tap quadrature mirror filter, split into its two phases (TRANSMIT QMF, RECEIVE QMF).
+#[derive(Default)]
 struct Qmf {
     /// Two copies of the last 12 pairs, so that a window is always contiguous.
     even: [i32; 24],
     odd: [i32; 24],
     next: usize,
-}
-
-impl Default for Qmf {
-    fn default() -> Self {
-        Self { even: [0; 24], odd: [0; 24], next: 0 }
-    }
 }
 
 impl Qmf {
@@ -292,9 +287,8 @@ fn inverse6(code: i32) -> i32 {
 }
 
 /// Negative output codes of QUANTL by level (table of IL); the positive ones count down from 61.
-const NEGATIVE_LOW: [i32; 30] = [
-    63, 62, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4,
-];
+const NEGATIVE_LOW: [i32; 30] =
+    [63, 62, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4];
 /// Decision levels of QUANTL.
 const Q6: [i32; 29] = [
     35, 72, 110, 150, 190, 233, 276, 323, 370, 422, 473, 530, 587, 650, 714, 786, 858, 940, 1023, 1121, 1219, 1339,
@@ -306,9 +300,8 @@ const QM6: [i32; 28] = [
     4944, 4464, 4008, 3576, 3168, 2776, 2400, 2032, 1688, 1360, 1040, 728,
 ];
 /// The 4-bit inverse quantizer.
-const QM4: [i32; 16] = [
-    0, -20_456, -12_896, -8968, -6288, -4240, -2584, -1200, 20_456, 12_896, 8968, 6288, 4240, 2584, 1200, 0,
-];
+const QM4: [i32; 16] =
+    [0, -20_456, -12_896, -8968, -6288, -4240, -2584, -1200, 20_456, 12_896, 8968, 6288, 4240, 2584, 1200, 0];
 /// Logarithmic step changes of the low band, by the 4-bit code.
 const WL: [i32; 16] = [-60, 3042, 1198, 538, 334, 172, 58, -30, 3042, 1198, 538, 334, 172, 58, -30, -60];
 /// 2048 * 2^(n/32).

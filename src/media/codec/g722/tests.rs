@@ -81,8 +81,9 @@ fn octets_that_no_encoder_sends_decode_as_the_reference_does() {
 fn tones_of_both_bands_come_through_with_the_snr_of_the_standard() {
     // 22 samples: the delay of both filters.
     for (hz, least) in [(300.0_f64, 38.0), (1000.0, 38.0), (2500.0, 34.0), (6000.0, 15.0)] {
-        let tone: Vec<i16> =
-            (0..16_000).map(|i| ((f64::from(i) * hz * std::f64::consts::TAU / 16_000.0).sin() * 9000.0) as i16).collect();
+        let tone: Vec<i16> = (0..16_000)
+            .map(|i| ((f64::from(i) * hz * std::f64::consts::TAU / 16_000.0).sin() * 9000.0) as i16)
+            .collect();
         let heard = decode(&encode(&tone));
         let snr = snr_db(&tone[1000..15_000], &heard[1022..15_022]);
         assert!(snr > least, "{hz} Hz: {snr:.1} dB");
