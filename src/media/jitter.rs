@@ -93,6 +93,18 @@ struct Reference {
     transit: i64,
 }
 
+impl Reference {
+    /// The number nearest to ours that ends in these 16 bits.
+    fn extend_seq(&self, seq: u16) -> i64 {
+        self.seq + i64::from(seq.wrapping_sub(self.seq as u16) as i16)
+    }
+
+    /// The timestamp nearest to ours that ends in these 32 bits.
+    fn extend_time(&self, time: u32) -> i64 {
+        self.time + i64::from(time.wrapping_sub(self.time as u32) as i32)
+    }
+}
+
 impl JitterBuffer {
     /// Makes an empty buffer for a stream whose timestamps count at `clock_rate`.
     pub(crate) fn new(clock_rate: u32) -> Self {
@@ -171,18 +183,15 @@ impl JitterBuffer {
 
     /// Notes a packet of the same stream that carries no sound (RFC 4733 events), so that it does not look lost.
     ///
-    /// Returns its extended sequence number, unless it is out of line.
-    pub(crate) fn note_other(&mut self, now: Instant, seq: u16, rtp_time: u32) -> Option<i64> {
-        let reference = self.reference?;
-        let seq = reference.seq + i64::from(seq.wrapping_sub(reference.seq as u16) as i16);
-        let time = self.extend_time(reference, rtp_time);
+    /// Its timestamp says nothing: all packets of an event bear that of its beginning. Returns its extended sequence
+    /// number, unless it is out of line.
+    pub(crate) fn note_other(&mut self, seq: u16) -> Option<i64> {
+        let reference = self.reference.as_mut()?;
+        let seq = reference.extend_seq(seq);
         if (seq - reference.seq).abs() > WILD_SEQ {
             return None;
         }
-        if seq > reference.seq {
-            // Events repeat the timestamp of their start: only the sequence number moves on.
-            self.reference = Some(Reference { seq, time: reference.time.max(time), transit: self.transit(now, time) });
-        }
+        reference.seq = reference.seq.max(seq);
         Some(seq)
     }
 
@@ -233,15 +242,10 @@ impl JitterBuffer {
             let time = i64::from(rtp_time);
             return Some((i64::from(seq), time, self.transit(now, time)));
         };
-        let seq = reference.seq + i64::from(seq.wrapping_sub(reference.seq as u16) as i16);
-        let time = self.extend_time(reference, rtp_time);
+        let (seq, time) = (reference.extend_seq(seq), reference.extend_time(rtp_time));
         let transit = self.transit(now, time);
         let tame = (seq - reference.seq).abs() <= WILD_SEQ && (transit - reference.transit).abs() <= WILD_TRANSIT;
         tame.then_some((seq, time, transit))
-    }
-
-    fn extend_time(&self, reference: Reference, rtp_time: u32) -> i64 {
-        reference.time + i64::from(rtp_time.wrapping_sub(reference.time as u32) as i32)
     }
 
     /// RFC 3550 A.1: believe a jump when a second packet agrees with it.

@@ -9,12 +9,14 @@
 //! sound is doubled; too much: one is dropped; both without a gap. Real gaps (loss, late packets, pauses) are
 //! counted in timestamps, so a pause between talk spurts costs nothing and re-times the stream for free.
 
+mod sound;
 mod stretch;
 
 use super::codec::{CodecError, CodecSpec, Decoder};
 pub use super::jitter::{Inserted, JitterSettings};
 use super::jitter::{JitterBuffer, Placed, Queued, TargetDelay};
 use crate::time::{Duration, Instant};
+use sound::Sound;
 
 /// What a pulled block consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,17 +101,6 @@ enum State {
     Playing { next_seq: i64, next_time: i64, concealed: usize },
 }
 
-/// Decoded sound: played, for looking back at, then still to be played.
-struct Sound {
-    pcm: Box<[i16]>,
-    /// First sample that was not pulled yet.
-    at: usize,
-    /// End of the decoded sound.
-    end: usize,
-    /// Samples kept before `at`.
-    history: usize,
-}
-
 #[derive(Debug, Clone, Copy, Default)]
 struct Counters {
     played: u64,
@@ -183,8 +174,8 @@ impl Playout {
     }
 
     /// Notes a packet of the same stream without sound (RFC 4733 events), so that it does not count as lost.
-    pub fn insert_other(&mut self, now: Instant, seq: u16, rtp_time: u32) {
-        let Some(seq) = self.buffer.note_other(now, seq, rtp_time) else { return };
+    pub fn insert_other(&mut self, seq: u16) {
+        let Some(seq) = self.buffer.note_other(seq) else { return };
         match &mut self.state {
             State::Playing { next_seq, .. } if *next_seq == seq => *next_seq += 1,
             State::Playing { .. } | State::Waiting => {}
@@ -451,49 +442,7 @@ impl Playout {
     }
 }
 
-impl Sound {
-    fn new(rate: usize) -> Self {
-        let history = rate * HISTORY_MS / 1000;
-        Self { pcm: vec![0; history + rate * FUTURE_MS / 1000].into(), at: history, end: history, history }
-    }
-
-    /// Samples of 10 ms.
-    fn block(&self) -> usize {
-        self.history * 10 / HISTORY_MS
-    }
-
-    fn longest_packet(&self) -> usize {
-        self.history * PACKET_MS / HISTORY_MS
-    }
-
-    fn ready(&self) -> usize {
-        self.end - self.at
-    }
-
-    fn room(&mut self) -> &mut [i16] {
-        &mut self.pcm[self.end..]
-    }
-
-    fn pull(&mut self, out: &mut [i16]) {
-        out.copy_from_slice(&self.pcm[self.at..self.at + out.len()]);
-        self.at += out.len();
-        // Move back only now and then: what was played stays as history.
-        if self.at >= self.history + self.block() * 4 {
-            let from = self.at - self.history;
-            self.pcm.copy_within(from..self.end, 0);
-            self.end -= from;
-            self.at = self.history;
-        }
-    }
-}
-
 const BLOCK_NS: i64 = 10_000_000;
-/// Played sound that is kept for looking back at.
-const HISTORY_MS: usize = 40;
-/// The longest packet that is accepted.
-const PACKET_MS: usize = 160;
-/// Room after the history: blocks before moving back, a remainder, a packet and what expanding adds.
-const FUTURE_MS: usize = 60 + 10 + PACKET_MS + 30;
 /// Made-up sound fades out by then; after it there is silence.
 const CONCEAL_MOST: i64 = 100_000_000;
 /// Packets over which the smallest decoding delay is sought before giving delay up.

@@ -1,6 +1,6 @@
 //! Changing the tempo of speech without changing its pitch: one period more or one less, joined by overlap-add (WSOLA).
 
-use super::Sound;
+use super::sound::Sound;
 use crate::media::similarity;
 
 /// Drops up to `most` samples of the sound that waits: a period where it is periodic (its neighbours correlate by

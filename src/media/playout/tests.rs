@@ -148,7 +148,7 @@ fn events_in_between_do_not_count_as_lost() {
         call.turn(n);
     }
     for n in 50..60 {
-        call.playout.insert_other(at(call.now_ms), n, 50 * 160);
+        call.playout.insert_other(n);
         call.pull();
         call.pull();
     }
@@ -156,6 +156,70 @@ fn events_in_between_do_not_count_as_lost() {
         assert_eq!(call.turn(n), DECODED, "packet {n}");
     }
     assert_eq!(call.playout.stats().lost, 0);
+}
+
+#[test]
+fn a_long_event_does_not_make_the_stream_jump() {
+    let mut call = Call::new("pcmu");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    for n in 50..350 {
+        call.playout.insert_other(n);
+        call.pull();
+        call.pull();
+    }
+    assert_eq!(call.turn(350), DECODED);
+    assert_eq!((call.playout.stats().lost, call.playout.stats().resynchronized), (0, 0));
+}
+
+#[test]
+fn no_sequence_of_packets_and_pulls_panics_or_exceeds_the_bounds() {
+    let mut rng = crate::rng::Rng::new([5; 32]);
+    for name in ["pcmu", "g722"] {
+        let spec = codec::by_name(name).expect("the codec is in the table");
+        let settings = JitterSettings { max: Duration::from_millis(500), ..JitterSettings::default() };
+        let mut playout = Playout::new(spec, "", &settings).expect("in the table");
+        let mut block = vec![0; spec.sample_rate as usize / 100];
+        let (mut seq, mut time, mut now) = (0_u16, 0_u32, Instant::ZERO);
+        for _ in 0..30_000 {
+            match rng.below(100) {
+                0..35 => {
+                    (seq, time) = (seq.wrapping_add(1), time.wrapping_add(160));
+                    playout.insert(now, seq, time, false, &[0x55; 160]);
+                }
+                35..40 => {
+                    let (back, length) = (rng.below(40) as u16, rng.below(1600) as usize);
+                    playout.insert(now, seq.wrapping_sub(back), rng.u32(), true, &vec![0x33; length]);
+                }
+                40..42 => {
+                    playout.insert(now, rng.u32() as u16, rng.u32(), true, &[0x33; 160]);
+                }
+                42 => (seq, time) = (rng.u32() as u16, rng.u32()),
+                43 => playout.insert_other(seq.wrapping_add(rng.below(300) as u16)),
+                44 if rng.below(20) == 0 => playout.reset(),
+                44 if rng.below(20) == 0 => now += Duration::from_millis(rng.below(100_000)),
+                _ => {
+                    playout.pull(now, &mut block);
+                    now += Duration::from_millis(10);
+                }
+            }
+            assert!(playout.stats().queued < 256);
+            assert!(playout.buffer.span() <= Duration::from_millis(500), "{:?}", playout.buffer.span());
+        }
+        let stats = playout.stats();
+        assert!(stats.played > 3000 && stats.overflow > 0 && stats.resynchronized > 10, "{stats:?}");
+    }
+}
+
+#[test]
+fn the_next_packet_is_due_its_wanted_delay_after_the_fastest_could_come() {
+    let mut call = Call::new("pcmu");
+    assert_eq!(call.playout.next_due(), None);
+    for n in 0..100 {
+        call.turn(n);
+    }
+    assert_eq!(call.playout.next_due(), Some(at(call.now_ms + 2)));
 }
 
 #[test]
