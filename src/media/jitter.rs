@@ -135,6 +135,7 @@ impl JitterBuffer {
         now: Instant,
         seq: u16,
         rtp_time: u32,
+        marker: bool,
         payload: &[u8],
         target: &mut TargetDelay,
     ) -> Placed {
@@ -153,6 +154,10 @@ impl JitterBuffer {
             None => return Placed::In(Inserted::Malformed),
         };
         self.suspect = None;
+        if marker && self.reference.is_some_and(|reference| transit - reference.transit > FROZEN) {
+            // A talk spurt whose timestamps go on where the last one ended: the pause is not delay.
+            target.restart();
+        }
         if self.reference.is_none_or(|reference| seq > reference.seq) {
             self.reference = Some(Reference { seq, time, transit });
         }
@@ -301,6 +306,8 @@ const SLOTS: usize = 256;
 const SLOT_BYTES: usize = 1500;
 /// A step in sequence numbers that asks for confirmation: more than half the buffer.
 const WILD_SEQ: i64 = 128;
+/// A step in transit time at a talk spurt that is taken for a clock that stood still in the pause.
+const FROZEN: i64 = 200_000_000;
 /// A step in transit time that asks for confirmation.
 const WILD_TRANSIT: i64 = 3_000_000_000;
 

@@ -9,14 +9,19 @@
 //! sound is doubled; too much: one is dropped; both without a gap. Real gaps (loss, late packets, pauses) are
 //! counted in timestamps, so a pause between talk spurts costs nothing and re-times the stream for free.
 
+mod repair;
 mod sound;
+mod stats;
 mod stretch;
 
 use super::codec::{CodecError, CodecSpec, Decoder};
 pub use super::jitter::{Inserted, JitterSettings};
 use super::jitter::{JitterBuffer, Placed, Queued, TargetDelay};
 use crate::time::{Duration, Instant};
+use repair::Repair;
 use sound::Sound;
+use stats::Counters;
+pub use stats::PlayoutStats;
 
 /// What a pulled block consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,39 +32,6 @@ pub enum Pulled {
     Concealed,
     /// Nothing: not begun yet, a pause of the sender, or an outage.
     Silence,
-}
-
-/// Counters since the start of the stream. Times are in milliseconds of sound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PlayoutStats {
-    /// Packets waiting now.
-    pub queued: u32,
-    /// Packets decoded.
-    pub played: u64,
-    /// Packets that came after their place was concealed.
-    pub late: u64,
-    /// Packets whose place was played over without them (late ones are among them).
-    pub lost: u64,
-    /// Packets received twice.
-    pub duplicate: u64,
-    /// Packets dropped because the buffer was full.
-    pub overflow: u64,
-    /// Packets refused: undecodable or out of line.
-    pub malformed: u64,
-    /// Times that the stream jumped and was picked up anew.
-    pub resynchronized: u64,
-    /// Sound made up.
-    pub concealed_ms: u64,
-    /// Sound inserted to gain delay.
-    pub expanded_ms: u64,
-    /// Sound left out to lose delay.
-    pub accelerated_ms: u64,
-    /// All sound pulled.
-    pub pulled_ms: u64,
-    /// Delay now, arrival of the fastest packets to playout.
-    pub delay: Duration,
-    /// Delay aimed at, on the same scale.
-    pub target: Duration,
 }
 
 /// The receiving half of a stream from RTP payload to sound.
@@ -84,12 +56,7 @@ pub struct Playout {
     delay: i64,
     /// Duration of the packet decoded last, in samples.
     frame: usize,
-    /// Share of the last packets that carried a copy of the frame before them.
-    redundancy: f32,
-    /// Share of packets lost lately.
-    loss: f32,
-    /// True while a frame of delay is spent on making use of redundancy.
-    repairing: bool,
+    repair: Repair,
 }
 
 /// Where the stream stands.
@@ -99,21 +66,6 @@ enum State {
     Waiting,
     /// The next packet should have these numbers; `concealed` samples were made up since the last one.
     Playing { next_seq: i64, next_time: i64, concealed: usize },
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Counters {
-    played: u64,
-    late: u64,
-    lost: u64,
-    duplicate: u64,
-    overflow: u64,
-    malformed: u64,
-    resynchronized: u64,
-    concealed: u64,
-    expanded: u64,
-    accelerated: u64,
-    pulled: u64,
 }
 
 impl Playout {
@@ -135,22 +87,21 @@ impl Playout {
             since_stretch: 0,
             delay: 0,
             frame: spec.sample_rate as usize / 50,
-            redundancy: 0.0,
-            loss: 0.0,
-            repairing: false,
+            repair: Repair::default(),
         })
     }
 
     /// Stores a received packet; its payload is copied.
     ///
-    /// The marker is not needed: a talk spurt is recognized by its timestamp, which also works without markers.
-    pub fn insert(&mut self, now: Instant, seq: u16, rtp_time: u32, _marker: bool, payload: &[u8]) -> Inserted {
+    /// A pause between talk spurts is recognized by its timestamps; the marker matters only for senders whose
+    /// timestamps stand still meanwhile.
+    pub fn insert(&mut self, now: Instant, seq: u16, rtp_time: u32, marker: bool, payload: &[u8]) -> Inserted {
         let samples = self.decoder.samples(payload);
         if samples.is_none_or(|samples| samples > self.sound.longest_packet()) {
             self.stats.malformed += 1;
             return Inserted::Malformed;
         }
-        let inserted = match self.buffer.insert(now, seq, rtp_time, payload, &mut self.target) {
+        let inserted = match self.buffer.insert(now, seq, rtp_time, marker, payload, &mut self.target) {
             Placed::In(inserted) => inserted,
             Placed::Resynchronized => {
                 self.stats.resynchronized += 1;
@@ -224,23 +175,11 @@ impl Playout {
 
     /// Counters since the start of the stream.
     pub fn stats(&self) -> PlayoutStats {
-        let ms = |samples: u64| samples * 1000 / u64::from(self.spec.sample_rate);
-        let counters = &self.stats;
         PlayoutStats {
             queued: self.buffer.len() as u32,
-            played: counters.played,
-            late: counters.late,
-            lost: counters.lost,
-            duplicate: counters.duplicate,
-            overflow: counters.overflow,
-            malformed: counters.malformed,
-            resynchronized: counters.resynchronized,
-            concealed_ms: ms(counters.concealed),
-            expanded_ms: ms(counters.expanded),
-            accelerated_ms: ms(counters.accelerated),
-            pulled_ms: ms(counters.pulled),
             delay: self.delay(),
             target: Duration::from_nanos(self.wanted().max(0) as u64),
+            ..self.stats.in_ms(self.spec.sample_rate)
         }
     }
 
@@ -263,39 +202,32 @@ impl Playout {
             (State::Playing { .. }, None) => self.starve(wanted),
             (State::Playing { next_seq, next_time, concealed }, Some(first)) => {
                 let gap = self.samples_between(next_time, first.time);
-                let missing = gap - concealed as i64;
-                let due = gap <= 0 || missing <= 0 || self.decoding_delay(now, &first) >= self.wanted();
-                if due {
+                let Ok(missing @ 1..) = usize::try_from(gap.saturating_sub(concealed as i64)) else {
                     return self.decode(now, first);
-                }
-                let missing = missing as usize; // positive, or it would be due
+                };
                 let lost = first.seq > next_seq;
-                if lost
-                    && self.decoder.has_redundancy(self.buffer.payload(&first))
-                    && missing <= self.frame.max(wanted).min(self.sound.longest_packet())
-                {
+                if lost && missing <= self.frame && self.decoder.has_redundancy(self.buffer.payload(&first)) {
                     return self.conceal_before(first, missing);
                 }
-                self.starve(wanted)
+                // A gap need not be filled to its end if there is delay enough without; but something must be there to
+                // lead over into the packet after it.
+                if concealed > 0 && self.decoding_delay(now, &first) >= self.wanted() {
+                    return self.decode(now, first);
+                }
+                self.starve(missing.min(wanted))
             }
         }
     }
 
     fn decode(&mut self, now: Instant, packet: Queued) -> Pulled {
         if let State::Playing { next_seq, .. } = self.state {
-            let lost = (packet.seq - next_seq).max(0);
-            self.stats.lost += lost as u64;
-            for _ in 0..lost.min(8) {
-                self.loss += (1.0 - self.loss) / LOSS_MEMORY;
-            }
-            self.loss -= self.loss / LOSS_MEMORY;
+            let lost = packet.seq.saturating_sub(next_seq).max(0) as u64;
+            self.stats.lost += lost;
+            self.repair.handle_lost(lost);
         }
         let delay = self.decoding_delay(now, &packet);
         let payload = self.buffer.payload(&packet);
-        let redundant = if self.decoder.has_redundancy(payload) { 1.0 } else { 0.0 };
-        self.redundancy += (redundant - self.redundancy) / 64.0;
-        let worth = if self.repairing { LOSS_WORTH_REPAIR / 4.0 } else { LOSS_WORTH_REPAIR };
-        self.repairing = self.redundancy > 0.25 && self.loss > worth;
+        self.repair.handle_packet(self.decoder.has_redundancy(payload));
         let nominal = self.decoder.samples(payload).unwrap_or(0);
         let room = self.sound.room();
         let (written, pulled) = match self.decoder.decode(payload, room) {
@@ -367,8 +299,14 @@ impl Playout {
     /// Makes up a block while nothing is known about what comes; fades into silence.
     fn starve(&mut self, wanted: usize) -> Pulled {
         let State::Playing { concealed, .. } = self.state else { return self.silence(wanted) };
-        if self.nanos(concealed) >= CONCEAL_MOST {
-            self.sound.room()[..wanted].fill(0);
+        let concealed = self.nanos(concealed);
+        if concealed >= CONCEAL_MOST {
+            let room = &mut self.sound.room()[..wanted];
+            if self.decoder.has_comfort_noise() && concealed < COMFORT_MOST {
+                self.decoder.conceal(None, room);
+            } else {
+                room.fill(0);
+            }
             self.concealed(wanted);
             return Pulled::Silence;
         }
@@ -410,7 +348,7 @@ impl Playout {
             return i64::try_from(least.as_nanos()).unwrap_or(i64::MAX);
         }
         // Redundancy helps only if the packet after the lost one is here in time: that costs a frame of delay.
-        let repair = if self.repairing { frame } else { Duration::ZERO };
+        let repair = if self.repair.is_worthwhile() { frame } else { Duration::ZERO };
         let wanted = (self.target.wanted() + repair).clamp(least, most.max(least));
         i64::try_from(wanted.as_nanos()).unwrap_or(i64::MAX)
     }
@@ -445,6 +383,8 @@ impl Playout {
 const BLOCK_NS: i64 = 10_000_000;
 /// Made-up sound fades out by then; after it there is silence.
 const CONCEAL_MOST: i64 = 100_000_000;
+/// A pause with comfort noise ends here at the latest: a call on hold need not be computed.
+const COMFORT_MOST: i64 = 30_000_000_000;
 /// Packets over which the smallest decoding delay is sought before giving delay up.
 const RECENT: usize = 8;
 const PACKETS_BETWEEN_STRETCHES: u32 = 3;
@@ -455,9 +395,6 @@ const ROUGH: f32 = 0.5;
 /// Parts of the target by which the delay may fall short of it or exceed it.
 const EXPAND_BELOW: i64 = 10;
 const ACCELERATE_ABOVE: i64 = 7;
-/// Packets over which loss is averaged: 10 s of 20 ms.
-const LOSS_MEMORY: f32 = 500.0;
-const LOSS_WORTH_REPAIR: f32 = 0.01;
 const MOST_PULL_STEP: i64 = 60_000_000;
 
 #[cfg(test)]

@@ -39,6 +39,11 @@ pub trait Decoder: Send {
         false
     }
 
+    /// True if long concealment ends in the background noise of the last pause instead of nothing.
+    fn has_comfort_noise(&self) -> bool {
+        false
+    }
+
     /// Number of samples that `payload` would decode to; `None` if it is malformed.
     fn samples(&self, payload: &[u8]) -> Option<usize>;
 }

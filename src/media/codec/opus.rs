@@ -155,6 +155,10 @@ impl Decoder for OpusDecoder {
         has_lbrr(payload).unwrap_or(false)
     }
 
+    fn has_comfort_noise(&self) -> bool {
+        true
+    }
+
     fn samples(&self, payload: &[u8]) -> Option<usize> {
         self.inner.get_nb_samples(payload).ok().filter(|samples| (1..=MAX_SAMPLES).contains(samples))
     }

@@ -20,7 +20,7 @@ impl Stream {
     }
 
     fn at(&mut self, at: u64, seq: u16, time: u32) -> Placed {
-        self.buffer.insert(ms(at), seq, time, &seq.to_be_bytes(), &mut self.target)
+        self.buffer.insert(ms(at), seq, time, false, &seq.to_be_bytes(), &mut self.target)
     }
 
     /// Takes the first packet out and returns its payload as a number.
@@ -92,7 +92,7 @@ fn a_buffer_that_nobody_empties_drops_its_oldest_packets() {
 #[test]
 fn a_payload_longer_than_any_datagram_is_refused() {
     let mut stream = Stream::new();
-    assert_eq!(stream.buffer.insert(ms(0), 1, 0, &[0; 1501], &mut stream.target), MALFORMED);
+    assert_eq!(stream.buffer.insert(ms(0), 1, 0, false, &[0; 1501], &mut stream.target), MALFORMED);
     assert_eq!(stream.buffer.len(), 0);
 }
 

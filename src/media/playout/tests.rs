@@ -119,6 +119,26 @@ fn a_pause_of_the_sender_is_silence_and_not_loss() {
 }
 
 #[test]
+fn a_sender_whose_clock_stands_still_in_pauses_gains_no_delay_by_them() {
+    let mut call = Call::new("pcmu");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    for _ in 0..100 {
+        call.pull();
+    }
+    let payload = [0xff; 160];
+    for n in 50..100 {
+        let marker = n == 50;
+        assert_eq!(call.playout.insert(at(call.now_ms), n, u32::from(n) * 160, marker, &payload), Inserted::Queued);
+        assert_eq!([call.pull(), call.pull()], DECODED);
+    }
+    let stats = call.playout.stats();
+    assert!(stats.delay < Duration::from_millis(20), "{stats:?}");
+    assert_eq!((stats.expanded_ms, stats.lost, stats.target), (0, 0, Duration::from_millis(2)));
+}
+
+#[test]
 fn packets_that_come_all_at_once_after_a_stall_are_all_played_and_the_delay_goes_back() {
     let mut call = Call::new("pcmu");
     for n in 0..100 {
@@ -250,4 +270,37 @@ fn an_empty_or_oversized_payload_is_refused() {
     assert_eq!(call.playout.insert(at(0), 1, 0, false, &[]), Inserted::Malformed);
     assert_eq!(call.playout.insert(at(0), 1, 0, false, &[0; 1281]), Inserted::Malformed);
     assert_eq!(call.playout.insert(at(0), 1, 0, false, &[0; 1280]), Inserted::Queued);
+}
+
+#[cfg(feature = "opus")]
+#[test]
+fn a_pause_in_an_opus_stream_with_dtx_is_filled_with_comfort_noise() {
+    let spec = codec::by_name("opus").expect("the feature is on");
+    let mut playout = Playout::new(spec, "", &JitterSettings::default()).expect("in the table");
+    let opus = codec::OpusSettings { dtx: true, ..codec::OpusSettings::default() };
+    let settings = codec::EncoderSettings { opus, ..codec::EncoderSettings::default() };
+    let mut encoder = (spec.encoder)(&settings).expect("in the table");
+    let (mut state, mut payload, mut block) = (1_u32, [0; 1500], [0; 480]);
+    let (mut unsent, mut quiet, mut kinds) = (0, 0, Vec::new());
+    for n in 0..250_u64 {
+        let background: Vec<i16> = (0..960)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as i16 - 128
+            })
+            .collect();
+        let length = encoder.encode(&background, &mut payload).expect("a legal frame");
+        if length > 0 {
+            playout.insert(at(n * 20), n as u16, n as u32 * 960, false, &payload[..length]);
+        } else {
+            unsent += 1;
+        }
+        for half in 0..2 {
+            kinds.push(playout.pull(at(n * 20 + half * 10 + 4), &mut block));
+            quiet += usize::from(n > 50 && crate::media::similarity::power(&block) < 100.0);
+        }
+    }
+    assert!(unsent > 100, "{unsent} of 250 frames were not sent");
+    assert!(kinds.iter().filter(|kind| **kind == Pulled::Silence).count() > 100, "{kinds:?}");
+    assert!(quiet < 20, "{quiet} of 400 blocks are silent");
 }
