@@ -178,10 +178,10 @@ impl Finished {
 
     /// Fails unless it told an error with this slug.
     pub(crate) fn expect_slug(&self, slug: &str) -> Result<&Self, String> {
-        if self.events.iter().any(|e| e["slug"] == slug) {
+        let slugs: Vec<_> = self.events.iter().filter_map(|e| e["slug"].as_str().or_else(|| e["failure"]["slug"].as_str())).collect();
+        if slugs.contains(&slug) {
             return Ok(self);
         }
-        let slugs: Vec<_> = self.events.iter().filter_map(|e| e["slug"].as_str()).collect();
         Err(format!("told {slugs:?} instead of {slug}; {}", last_words(&self.dir)))
     }
 

@@ -110,12 +110,12 @@ fn hold(bench: &Bench, dir: &Path) -> Outcome {
     let pbx = bench.asterisk()?;
     let channel = pbx.held_channel()?;
     pbx.ari("POST", &format!("channels/{channel}/hold"))?;
-    phone.wait_for("call.held", Duration::from_secs(5))?;
+    changed(&mut phone, true)?;
     let at_hold = pbx.packets_from_phone(&channel)?;
     std::thread::sleep(Duration::from_secs(2));
     let sent = pbx.packets_from_phone(&channel)?.saturating_sub(at_hold);
     pbx.ari("DELETE", &format!("channels/{channel}/hold"))?;
-    phone.wait_for("call.resumed", Duration::from_secs(5))?;
+    changed(&mut phone, false)?;
     let at_resume = pbx.packets_from_phone(&channel)?;
     std::thread::sleep(Duration::from_secs(1));
     let resumed = pbx.packets_from_phone(&channel)?.saturating_sub(at_resume);
@@ -127,6 +127,12 @@ fn hold(bench: &Bench, dir: &Path) -> Outcome {
     }
     let tone = heard_tone(&Sound::read(&heard, 0)?, 1000.0, 2.0)?;
     Ok(format!("{sent} packets sent while held, {resumed} in the second after; then {tone}"))
+}
+
+/// Waits for the re-INVITE of the peer to be told.
+fn changed(phone: &mut Phone, held: bool) -> Result<(), String> {
+    let event = phone.wait_for("call.changed", Duration::from_secs(5))?;
+    if event["held_by_peer"] == held { Ok(()) } else { Err(format!("held_by_peer should be {held}: {event}")) }
 }
 
 fn digits_received(bench: &Bench, dir: &Path) -> Outcome {
@@ -229,7 +235,12 @@ fn expect_codec(done: &Finished, codec: &str) -> Result<(), String> {
 
 fn ended_by(done: &Finished, who: &str) -> Outcome {
     let ended = done.event("call.ended")?;
-    if ended["by"] == who { Ok(format!("call.ended by {who} after {:.1} s", ended["duration_s"].as_f64().unwrap_or(-1.0))) } else { Err(format!("ended by {}", ended["by"])) }
+    if ended["by"] == who { Ok(format!("call.ended by {who} after {:.1} s", seconds_of(ended))) } else { Err(format!("ended by {}", ended["by"])) }
+}
+
+/// How long the call was up, as told.
+fn seconds_of(ended: &serde_json::Value) -> f64 {
+    ended["duration_s"].as_f64().or_else(|| ended["duration_ms"].as_f64().map(|ms| ms / 1000.0)).unwrap_or(0.0)
 }
 
 fn expect_digits(done: &Finished, digits: &str) -> Outcome {
