@@ -69,12 +69,12 @@ fn echo_tone(bench: &Bench, dir: &Path, codec: &'static str) -> Outcome {
 }
 
 fn playback(bench: &Bench, dir: &Path) -> Outcome {
-    let setup = Setup { codecs: vec!["pcma"], ..user_1001(bench)? };
+    let setup = Setup { codecs: vec!["g722"], ..user_1001(bench)? };
     let heard = dir.join("heard.wav");
     let done = Phone::run(dir, &setup, &["call", "601", "--record", &heard.display().to_string()], Duration::from_secs(40))?;
     done.expect_code(0)?;
     ended_by(&done, "remote")?;
-    heard_speech(bench, &Sound::read(&heard, 0)?, "pcma")
+    heard_speech(bench, &Sound::read(&heard, 0)?, "g722")
 }
 
 fn two_phones(bench: &Bench, dir: &Path) -> Outcome {
