@@ -234,7 +234,7 @@ fn baresip_config(port: u16, rtp: u16, rate: u32) -> String {
     let apps = ["account", "menu"].map(|m| format!("module_app {m}.so\n")).concat();
     format!(
         "sip_listen 127.0.0.1:{port}\ncall_max_calls 4\naudio_source aufile,/phone/says.wav\naudio_player aufile,/phone/heard.wav\n\
-         audio_alert aufile,/phone/alert.wav\nausrc_srate {rate}\nauplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\naudio_buffer 20-160\n\
+         audio_alert aufile,/phone/alert.wav\nringback_disabled yes\nring_aufile none\nringback_aufile none\nausrc_srate {rate}\nauplay_srate {rate}\nausrc_channels 1\nauplay_channels 1\naudio_buffer 20-160\n\
          rtp_ports {rtp}-{}\nnet_interface 127.0.0.1\nmodule_path /usr/lib/baresip/modules\nsnd_path /phone\nstatmode_default off\n\
          opus_stereo no\nopus_sprop_stereo no\nopus_bitrate 32000\n{modules}{apps}",
         rtp + 39

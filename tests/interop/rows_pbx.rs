@@ -209,6 +209,11 @@ fn unknown_server(bench: &Bench, dir: &Path) -> Outcome {
 
 /// PESQ of the speech in `heard` at or over what the codec must keep, its level within 6 dB of what was said.
 pub(crate) fn heard_speech(bench: &Bench, heard: &Sound, codec: &str) -> Outcome {
+    heard_speech_at(bench, heard, codec, 0.0)
+}
+
+/// The same where the other end's codec is known to shift the level by `shift` dB.
+pub(crate) fn heard_speech_at(bench: &Bench, heard: &Sound, codec: &str, shift: f64) -> Outcome {
     let (band, least) = codec_band(codec);
     let (mos, at) = speech(&bench.speech, heard, band)?;
     let kind = match band {
@@ -217,7 +222,7 @@ pub(crate) fn heard_speech(bench: &Bench, heard: &Sound, codec: &str) -> Outcome
     };
     let louder = heard.cut(at.lag, bench.speech.seconds()).level_db() - bench.speech.level_db();
     let figures = format!("PESQ {mos:.2} {kind}, correlation {:.2}, level {louder:+.1} dB", at.correlation);
-    if mos >= least && louder.abs() <= 6.0 { Ok(figures) } else { Err(format!("{figures}; should be {least}, within 6 dB")) }
+    if mos >= least && (louder - shift).abs() <= 6.0 { Ok(figures) } else { Err(format!("{figures}; should be {least}, within 6 dB of {shift:+} dB")) }
 }
 
 /// A tone of `hz` for at least `seconds`, SNR ≥ 25 dB, gaps ≤ 1 %.

@@ -124,6 +124,20 @@ fn speech_that_lost_its_first_half_second_is_found_before_the_start() {
 }
 
 #[test]
+fn speech_with_a_packet_slipped_in_the_middle_is_still_found() {
+    let clean = reference();
+    let heard = Sound { rate: 16_000, samples: [&clean.samples[..90_000], &[0.0; 320], &clean.samples[90_000..]].concat() };
+    let at = align(&clean, &heard).expect("found");
+    assert!(at.correlation > 0.95 && (at.lag.abs() < 0.001 || (at.lag - 0.02).abs() < 0.001), "{at:?}");
+}
+
+#[test]
+fn half_the_amplitude_is_six_decibels() {
+    let half = reference().scaled(-6.0);
+    assert!((half.level_db() - reference().level_db() + 6.0).abs() < 0.01);
+}
+
+#[test]
 fn resampling_down_and_up_keeps_a_tone_and_removes_what_does_not_fit() {
     let there = measure_tone(&Sound::tone(3000.0, 2.0, 48_000).resampled(8000).resampled(48_000)).expect("a tone");
     assert!((there.hz - 3000.0).abs() < 0.1 && there.snr_db > 50.0, "{there:?}");
