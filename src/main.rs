@@ -1,1 +1,3 @@
-fn main(){}
+//! The `bellwire` binary.
+
+fn main() {}

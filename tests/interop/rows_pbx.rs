@@ -1,0 +1,254 @@
+//! What is tried with Asterisk.
+
+use crate::phone::{Finished, Phone, Setup};
+use crate::sound::{Band, Sound, measure_tone, speech};
+use crate::{Bench, Outcome, Row, codec_band};
+use std::path::Path;
+use std::time::Duration;
+
+/// All rows with Asterisk, the long ones first.
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for codec in ["opus", "g722", "pcmu", "pcma"] {
+        rows.push(Row::new("asterisk", format!("echo, speech, {codec}"), move |b, d| echo_speech(b, d, codec, "udp")));
+    }
+    rows.push(Row::new("asterisk", "echo, speech, pcmu, over TCP", |b, d| echo_speech(b, d, "pcmu", "tcp")));
+    rows.push(Row::new("asterisk", "playback of speech, the PBX hangs up", playback));
+    rows.push(Row::new("asterisk", "two phones through it", two_phones));
+    rows.push(Row::new("asterisk", "hold and resume by the PBX", hold));
+    for codec in ["opus", "g722", "pcmu", "pcma"] {
+        rows.push(Row::new("asterisk", format!("echo, tone, {codec}"), move |b, d| echo_tone(b, d, codec)));
+    }
+    rows.push(Row::new("asterisk", "digits received", digits_received));
+    rows.push(Row::new("asterisk", "digits sent and read back", digits_back));
+    rows.push(Row::new("asterisk", "caller hangs up", caller_hangs_up));
+    rows.push(Row::new("asterisk", "PBX hangs up", pbx_hangs_up));
+    rows.push(Row::new("asterisk", "busy", |b, d| refused(b, d, &["call", "603"], 8)));
+    rows.push(Row::new("asterisk", "no answer, told by the PBX", |b, d| refused(b, d, &["call", "607"], 7)));
+    rows.push(Row::new("asterisk", "no answer, our own time-out", |b, d| refused(b, d, &["call", "604", "--timeout", "3s"], 7)));
+    rows.push(Row::new("asterisk", "cancel while it rings", cancel));
+    rows.push(Row::new("asterisk", "register, MD5", |b, d| register(b, d, "1004", "md5-1004", "udp")));
+    rows.push(Row::new("asterisk", "register, SHA-256", |b, d| register(b, d, "1003", "sha256-1003", "udp")));
+    rows.push(Row::new("asterisk", "register, MD5, over TCP", |b, d| register(b, d, "1004", "md5-1004", "tcp")));
+    rows.push(Row::new("asterisk", "wrong password, MD5", |b, d| wrong_password(b, d, "1001")));
+    rows.push(Row::new("asterisk", "wrong password, SHA-256", |b, d| wrong_password(b, d, "1003")));
+    rows.push(Row::new("asterisk", "unknown server", unknown_server));
+    rows
+}
+
+/// The configuration of user 1001, or of another.
+fn setup(bench: &Bench, user: &str, password: &str) -> Result<Setup, String> {
+    let account = Some((bench.asterisk()?.server(), user.to_owned(), password.to_owned()));
+    Ok(Setup { account, rtp: crate::docker::rtp_ports(40)?, ..Setup::default() })
+}
+
+fn user_1001(bench: &Bench) -> Result<Setup, String> {
+    setup(bench, "1001", "md5-1001")
+}
+
+fn echo_speech(bench: &Bench, dir: &Path, codec: &'static str, transport: &'static str) -> Outcome {
+    let setup = Setup { codecs: vec![codec], transport: Some(transport), ..user_1001(bench)? };
+    let heard = dir.join("heard.wav");
+    let says = bench.speech_file(dir)?;
+    let call = ["call", "600", "--play", &says, "--record", &heard.display().to_string(), "--duration", "12s"];
+    let done = Phone::run(dir, &setup, &call, Duration::from_secs(40))?;
+    done.expect_code(0)?;
+    expect_codec(&done, codec)?;
+    heard_speech(bench, &Sound::read(&heard, 0)?, codec)
+}
+
+fn echo_tone(bench: &Bench, dir: &Path, codec: &'static str) -> Outcome {
+    let setup = Setup { codecs: vec![codec], ..user_1001(bench)? };
+    let (says, heard) = (dir.join("says.wav"), dir.join("heard.wav"));
+    Sound::tone(1000.0, 5.0, 48_000).write(&says)?;
+    let call = ["call", "600", "--play", &says.display().to_string(), "--record", &heard.display().to_string(), "--duration", "5s"];
+    let done = Phone::run(dir, &setup, &call, Duration::from_secs(30))?;
+    done.expect_code(0)?;
+    expect_codec(&done, codec)?;
+    heard_tone(&Sound::read(&heard, 0)?, 1000.0, 3.5)
+}
+
+fn playback(bench: &Bench, dir: &Path) -> Outcome {
+    let setup = Setup { codecs: vec!["g722"], ..user_1001(bench)? };
+    let heard = dir.join("heard.wav");
+    let done = Phone::run(dir, &setup, &["call", "601", "--record", &heard.display().to_string()], Duration::from_secs(40))?;
+    done.expect_code(0)?;
+    ended_by(&done, "remote")?;
+    heard_speech(bench, &Sound::read(&heard, 0)?, "g722")
+}
+
+fn two_phones(bench: &Bench, dir: &Path) -> Outcome {
+    let (a, b) = (dir.join("a"), dir.join("b"));
+    let callee_setup = Setup { codecs: vec!["pcmu"], ..setup(bench, "1002", "md5-1002")? };
+    let caller_setup = Setup { codecs: vec!["pcmu"], ..user_1001(bench)? };
+    std::fs::create_dir_all(&a).and_then(|()| std::fs::create_dir_all(&b)).map_err(|e| e.to_string())?;
+    let says = bench.speech_file(dir)?;
+    let tone = b.join("says.wav");
+    Sound::tone(1000.0, 30.0, 8000).write(&tone)?;
+    let (heard_a, heard_b) = (a.join("heard.wav"), b.join("heard.wav"));
+    let listen = ["listen", "--auto-answer", "--once", "--play", &tone.display().to_string(), "--record", &heard_b.display().to_string()];
+    let mut callee = Phone::start(&b, &callee_setup, &listen)?;
+    callee.wait_for("registration.ok", Duration::from_secs(10))?;
+    let call = ["call", "1002", "--play", &says, "--record", &heard_a.display().to_string(), "--duration", "12s"];
+    let caller = Phone::run(&a, &caller_setup, &call, Duration::from_secs(40))?;
+    caller.expect_code(0)?;
+    let callee = callee.finish(Duration::from_secs(10))?;
+    callee.expect_code(0)?;
+    ended_by(&caller, "local")?;
+    ended_by(&callee, "remote")?;
+    let there = heard_speech(bench, &Sound::read(&heard_b, 0)?, "pcmu")?;
+    let back = heard_tone(&Sound::read(&heard_a, 0)?, 1000.0, 9.0)?;
+    Ok(format!("callee heard {there}; caller heard {back}"))
+}
+
+/// Held for two seconds, resumed, then a tone: while held nothing is sent, afterwards all is as before.
+fn hold(bench: &Bench, dir: &Path) -> Outcome {
+    let setup = Setup { codecs: vec!["pcmu"], ..user_1001(bench)? };
+    let heard = dir.join("heard.wav");
+    let mut phone = Phone::start(dir, &setup, &["call", "609", "--record", &heard.display().to_string()])?;
+    phone.wait_for("call.answered", Duration::from_secs(10))?;
+    let pbx = bench.asterisk()?;
+    let channel = pbx.held_channel()?;
+    pbx.ari("POST", &format!("channels/{channel}/hold"))?;
+    changed(&mut phone, true)?;
+    let at_hold = pbx.packets_from_phone(&channel)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let sent = pbx.packets_from_phone(&channel)?.saturating_sub(at_hold);
+    pbx.ari("DELETE", &format!("channels/{channel}/hold"))?;
+    changed(&mut phone, false)?;
+    let at_resume = pbx.packets_from_phone(&channel)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let resumed = pbx.packets_from_phone(&channel)?.saturating_sub(at_resume);
+    pbx.ari("POST", &format!("channels/{channel}/continue"))?;
+    let done = phone.finish(Duration::from_secs(15))?;
+    done.expect_code(0)?;
+    if sent > 5 || resumed < 40 {
+        return Err(format!("{sent} packets sent in 2 s on hold, {resumed} in 1 s after it"));
+    }
+    let tone = heard_tone(&Sound::read(&heard, 0)?, 1000.0, 2.0)?;
+    Ok(format!("{sent} packets sent while held, {resumed} in the second after; then {tone}"))
+}
+
+/// Waits for the re-INVITE of the peer to be told.
+fn changed(phone: &mut Phone, held: bool) -> Result<(), String> {
+    let event = phone.wait_for("call.changed", Duration::from_secs(5))?;
+    if event["held_by_peer"] == held { Ok(()) } else { Err(format!("held_by_peer should be {held}: {event}")) }
+}
+
+fn digits_received(bench: &Bench, dir: &Path) -> Outcome {
+    let done = Phone::run(dir, &user_1001(bench)?, &["call", "606"], Duration::from_secs(30))?;
+    done.expect_code(0)?;
+    expect_digits(&done, "0123456789*#ABCD")
+}
+
+fn digits_back(bench: &Bench, dir: &Path) -> Outcome {
+    let done = Phone::run(dir, &user_1001(bench)?, &["call", "605", "--dtmf", "7*05"], Duration::from_secs(40))?;
+    done.expect_code(0)?;
+    expect_digits(&done, "7*05")
+}
+
+fn caller_hangs_up(bench: &Bench, dir: &Path) -> Outcome {
+    let done = Phone::run(dir, &user_1001(bench)?, &["call", "602", "--duration", "2s"], Duration::from_secs(20))?;
+    done.expect_code(0)?;
+    ended_by(&done, "local")
+}
+
+fn pbx_hangs_up(bench: &Bench, dir: &Path) -> Outcome {
+    let setup = Setup { codecs: vec!["pcma"], ..user_1001(bench)? };
+    let heard = dir.join("heard.wav");
+    let done = Phone::run(dir, &setup, &["call", "608", "--record", &heard.display().to_string()], Duration::from_secs(20))?;
+    done.expect_code(0)?;
+    ended_by(&done, "remote")?;
+    heard_tone(&Sound::read(&heard, 0)?, 1000.0, 2.2)
+}
+
+fn refused(bench: &Bench, dir: &Path, args: &[&str], code: i32) -> Outcome {
+    let done = Phone::run(dir, &user_1001(bench)?, args, Duration::from_secs(20))?;
+    done.expect_code(code)?;
+    Ok(format!("exit code {code} after {:.1} s", done.took.as_secs_f64()))
+}
+
+fn cancel(bench: &Bench, dir: &Path) -> Outcome {
+    let mut phone = Phone::start(dir, &user_1001(bench)?, &["call", "604"])?;
+    phone.wait_for("call.ringing", Duration::from_secs(10))?;
+    phone.interrupt()?;
+    let done = phone.finish(Duration::from_secs(5))?;
+    done.expect_code(130)?;
+    // Only a CANCEL ends it at the PBX before its minute is over.
+    bench.asterisk()?.wait_for("Spawn extension (phones, 604, 2) exited non-zero", Duration::from_secs(5))?;
+    Ok("CANCEL seen by the PBX, exit code 130".to_owned())
+}
+
+fn register(bench: &Bench, dir: &Path, user: &str, password: &str, transport: &'static str) -> Outcome {
+    let setup = Setup { transport: Some(transport), ..setup(bench, user, password)? };
+    let done = Phone::run(dir, &setup, &["register", "--once"], Duration::from_secs(20))?;
+    done.expect_code(0)?;
+    done.event("registration.ok")?;
+    let pbx = bench.asterisk()?.log();
+    if !pbx.contains(&format!("to AOR '{user}' with expiration")) {
+        return Err("the PBX added no contact".to_owned());
+    }
+    Ok(format!("registered after {:.2} s in all", done.took.as_secs_f64()))
+}
+
+fn wrong_password(bench: &Bench, dir: &Path, user: &str) -> Outcome {
+    let done = Phone::run(dir, &setup(bench, user, "not this one")?, &["register", "--once"], Duration::from_secs(20))?;
+    done.expect_code(4)?.expect_slug("auth.wrong-password")?;
+    Ok("exit code 4, auth.wrong-password".to_owned())
+}
+
+fn unknown_server(bench: &Bench, dir: &Path) -> Outcome {
+    let named = |server: String| user_1001(bench).map(|s| Setup { account: Some((server, "1001".to_owned(), "md5-1001".to_owned())), ..s });
+    let done = Phone::run(&dir.join("name"), &named("no-such-host.invalid".to_owned())?, &["register", "--once"], Duration::from_secs(40))?;
+    done.expect_code(5)?.expect_slug("net.dns")?;
+    let closed = Setup { transport: Some("tcp"), ..named(format!("127.0.0.1:{}", crate::docker::free_port()?))? };
+    let done = Phone::run(&dir.join("closed"), &closed, &["register", "--once"], Duration::from_secs(40))?;
+    done.expect_code(5)?.expect_slug("net.refused")?;
+    Ok("exit code 5: net.dns for a name, net.refused for a closed port".to_owned())
+}
+
+/// PESQ of the speech in `heard` at or over what the codec must keep, its level within 6 dB of what was said.
+pub(crate) fn heard_speech(bench: &Bench, heard: &Sound, codec: &str) -> Outcome {
+    heard_speech_at(bench, heard, codec, 0.0)
+}
+
+/// The same where the other end's codec is known to shift the level by `shift` dB.
+pub(crate) fn heard_speech_at(bench: &Bench, heard: &Sound, codec: &str, shift: f64) -> Outcome {
+    let (band, least) = codec_band(codec);
+    let (mos, at) = speech(&bench.speech, heard, band)?;
+    let kind = match band {
+        Band::Narrow => "narrowband",
+        Band::Wide => "wideband",
+    };
+    let louder = heard.cut(at.lag, bench.speech.seconds()).level_db() - bench.speech.level_db();
+    let figures = format!("PESQ {mos:.2} {kind}, correlation {:.2}, level {louder:+.1} dB", at.correlation);
+    if mos >= least && (louder - shift).abs() <= 6.0 { Ok(figures) } else { Err(format!("{figures}; should be {least}, within 6 dB of {shift:+} dB")) }
+}
+
+/// A tone of `hz` for at least `seconds`, SNR ≥ 25 dB, gaps ≤ 1 %.
+pub(crate) fn heard_tone(heard: &Sound, hz: f64, seconds: f64) -> Outcome {
+    let tone = measure_tone(heard)?;
+    let figures = format!("{:.1} Hz, SNR {:.1} dB, gaps {:.1} %, {:.1} s", tone.hz, tone.snr_db, tone.gaps * 100.0, tone.seconds);
+    let good = (tone.hz - hz).abs() < 1.0 && tone.snr_db >= 25.0 && tone.gaps <= 0.01 && tone.seconds >= seconds;
+    if good { Ok(figures) } else { Err(format!("{figures}; should be {hz} Hz, 25 dB, 1 %, {seconds} s")) }
+}
+
+fn expect_codec(done: &Finished, codec: &str) -> Result<(), String> {
+    let told = done.event("call.answered")?["audio"]["codec"].as_str().unwrap_or("none").to_ascii_lowercase();
+    if told == codec { Ok(()) } else { Err(format!("codec {told} instead of {codec}")) }
+}
+
+fn ended_by(done: &Finished, who: &str) -> Outcome {
+    let ended = done.event("call.ended")?;
+    if ended["by"] == who { Ok(format!("call.ended by {who} after {:.1} s", seconds_of(ended))) } else { Err(format!("ended by {}", ended["by"])) }
+}
+
+/// How long the call was up, as told.
+fn seconds_of(ended: &serde_json::Value) -> f64 {
+    ended["duration_s"].as_f64().or_else(|| ended["duration_ms"].as_f64().map(|ms| ms / 1000.0)).unwrap_or(0.0)
+}
+
+fn expect_digits(done: &Finished, digits: &str) -> Outcome {
+    let heard = done.digits();
+    if heard == digits { Ok(format!("heard {heard}")) } else { Err(format!("heard {heard:?} instead of {digits}")) }
+}
