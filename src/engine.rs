@@ -270,7 +270,14 @@ pub enum Output {
 /// The five verbs and the answers to the engine's own questions. The softphone and the PBX implement it.
 pub trait Engine {
     /// A datagram arrived on a SIP socket. `local` is the address it was sent to.
-    fn handle_datagram(&mut self, now: Instant, socket: SocketId, local: SocketAddr, source: SocketAddr, payload: &[u8]);
+    fn handle_datagram(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        local: SocketAddr,
+        source: SocketAddr,
+        payload: &[u8],
+    );
     /// Something happened on a stream connection.
     fn handle_stream(&mut self, now: Instant, conn: ConnId, event: StreamEvent<'_>);
     /// The answer to [`Output::Resolve`].

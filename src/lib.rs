@@ -15,11 +15,16 @@
 //! commands and the current time, and leaves its outputs in a queue; see [`engine`] for the verbs.
 
 pub mod api;
+pub mod app;
+pub mod device;
+pub mod driver;
 pub mod engine;
 pub mod id;
 pub mod media;
+pub mod pbx;
 pub mod rng;
 pub mod sdp;
 pub mod secret;
 pub mod sip;
 pub mod time;
+pub mod ua;

@@ -1,9 +1,9 @@
 //! What a finished offer/answer exchange means for media: all that `media` ever learns of SDP.
 
 use crate::engine::Lease;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
-use serde::{Deserialize, Serialize};
 
 /// The result of one offer/answer exchange for one call leg.
 #[derive(Debug, Clone, PartialEq, Eq)]

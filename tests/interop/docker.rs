@@ -32,7 +32,17 @@ pub(crate) fn build(peer: &str, suite: &str) -> Result<String, String> {
         "baresip" => "baresip-core",
         other => other,
     };
-    let version = said(Command::new("docker").args(["run", "--rm", "--entrypoint", "dpkg-query", &image, "-W", "-f", "${Version}", package]))?;
+    let version = said(Command::new("docker").args([
+        "run",
+        "--rm",
+        "--entrypoint",
+        "dpkg-query",
+        &image,
+        "-W",
+        "-f",
+        "${Version}",
+        package,
+    ]))?;
     // "1:22.10.1+dfsg+~cs6…-1" is Asterisk 22.10.1.
     let upstream = version.split_once(':').map_or(version.as_str(), |(_, v)| v);
     Ok(upstream.split(['+', '-', '~']).next().unwrap_or(upstream).to_owned())
@@ -106,7 +116,13 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        drop(Command::new("docker").args(["rm", "--force", &self.name]).stdout(Stdio::null()).stderr(Stdio::null()).status());
+        drop(
+            Command::new("docker")
+                .args(["rm", "--force", &self.name])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status(),
+        );
         drop(self.child.wait());
     }
 }

@@ -39,7 +39,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(crate) fn new(peer: &'static str, scenario: impl Into<String>, run: impl Fn(&Bench, &Path) -> Outcome + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        peer: &'static str,
+        scenario: impl Into<String>,
+        run: impl Fn(&Bench, &Path) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
         Self { peer, scenario: scenario.into(), run: Box::new(run) }
     }
 }
@@ -75,7 +79,9 @@ pub(crate) fn codec_band(codec: &str) -> (Band, f64) {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let chosen = |row: &Row| words.is_empty() || words.iter().any(|w| row.peer.contains(w.as_str()) || row.scenario.contains(w.as_str()));
+    let chosen = |row: &Row| {
+        words.is_empty() || words.iter().any(|w| row.peer.contains(w.as_str()) || row.scenario.contains(w.as_str()))
+    };
     let rows: Vec<Row> = rows_pbx::rows().into_iter().chain(rows_phones::rows()).filter(chosen).collect();
     if std::env::args().any(|a| a == "--list") {
         for row in &rows {

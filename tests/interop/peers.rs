@@ -29,13 +29,23 @@ impl Asterisk {
         let (sip, http, rtp) = (free_port()?, free_port()?, rtp_ports(200)?);
         let speech = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/assets/speech.wav");
         let mut options = vec![format!("--volume={}:/opt/bellwire/sounds/speech.wav16:ro", speech.display())];
-        let variables = [("SIP_PORT", sip), ("HTTP_PORT", http), ("RTP_FIRST", rtp), ("RTP_LAST", rtp + 199), ("STOP_WITH_STDIN", 1)];
+        let variables = [
+            ("SIP_PORT", sip),
+            ("HTTP_PORT", http),
+            ("RTP_FIRST", rtp),
+            ("RTP_LAST", rtp + 199),
+            ("STOP_WITH_STDIN", 1),
+        ];
         options.extend(variables.map(|(name, value)| format!("--env={name}={value}")));
         let container = Container::start("asterisk", dir, &options, &[])?;
         container.wait_for("Asterisk Ready.", START)?;
         let mut application = TcpStream::connect(("127.0.0.1", http)).map_err(|e| format!("ARI: {e}"))?;
         let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YmVsbHdpcmUgaW50ZXJvcA==";
-        write!(application, "GET /ari/events?app=interop&api_key=interop:interop HTTP/1.1\r\nHost: 127.0.0.1\r\n{upgrade}\r\n\r\n").map_err(|e| e.to_string())?;
+        write!(
+            application,
+            "GET /ari/events?app=interop&api_key=interop:interop HTTP/1.1\r\nHost: 127.0.0.1\r\n{upgrade}\r\n\r\n"
+        )
+        .map_err(|e| e.to_string())?;
         container.wait_for("Creating Stasis app 'interop'", START)?;
         Ok(Self { container, sip, http, _application: application })
     }
@@ -59,8 +69,13 @@ impl Asterisk {
     pub(crate) fn held_channel(&self) -> Result<String, String> {
         let mut id = None;
         until(Duration::from_secs(5), || {
-            let list: serde_json::Value = self.ari("GET", "channels").ok().and_then(|body| serde_json::from_str(&body).ok()).unwrap_or_default();
-            let stasis = list.as_array().into_iter().flatten().find(|c| c["dialplan"]["exten"] == "609" && c["dialplan"]["app_name"] == "Stasis");
+            let list: serde_json::Value =
+                self.ari("GET", "channels").ok().and_then(|body| serde_json::from_str(&body).ok()).unwrap_or_default();
+            let stasis = list
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|c| c["dialplan"]["exten"] == "609" && c["dialplan"]["app_name"] == "Stasis");
             id = stasis.and_then(|c| c["id"].as_str()).map(str::to_owned);
             id.is_some()
         });
@@ -79,7 +94,8 @@ impl Asterisk {
         let fail = |e: std::io::Error| format!("ARI {method} {path}: {e}");
         let mut stream = TcpStream::connect(("127.0.0.1", self.http)).map_err(fail)?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(fail)?;
-        let head = "Host: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: Basic aW50ZXJvcDppbnRlcm9w";
+        let head =
+            "Host: 127.0.0.1\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: Basic aW50ZXJvcDppbnRlcm9w";
         write!(stream, "{method} /ari/{path} HTTP/1.1\r\n{head}\r\n\r\n").map_err(fail)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map_err(fail)?;
@@ -132,7 +148,11 @@ impl PeerPhone {
         // baresip hangs up at the end of its file: silence behind it keeps the call.
         says.resampled(rate).padded(0.0, 20.0).write(&dir.join("says.wav"))?;
         let (port, rtp) = (free_port()?, rtp_ports(40)?);
-        let mut options = vec![format!("--volume={}:/phone", dir.display()), "--env=HOME=/phone".to_owned(), format!("--user={}:{}", getuid(), getgid())];
+        let mut options = vec![
+            format!("--volume={}:/phone", dir.display()),
+            "--env=HOME=/phone".to_owned(),
+            format!("--user={}:{}", getuid(), getgid()),
+        ];
         let container = match kind {
             Kind::Linphone => {
                 fs::create_dir_all(dir.join(".local/share/linphone")).map_err(|e| e.to_string())?;

@@ -98,7 +98,8 @@ impl Phone {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 all += &line;
                 all.push('\n');
-                let event = serde_json::from_str(&line).unwrap_or_else(|_| serde_json::json!({ "event": "not-json", "line": line }));
+                let event = serde_json::from_str(&line)
+                    .unwrap_or_else(|_| serde_json::json!({ "event": "not-json", "line": line }));
                 if tx.send(event).is_err() {
                     break;
                 }
@@ -125,8 +126,16 @@ impl Phone {
                         return Ok(event);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => return Err(format!("no {name} within {limit:?}; events: {}", names(&self.seen))),
-                Err(RecvTimeoutError::Disconnected) => return Err(format!("ended before {name}; events: {}; {}", names(&self.seen), last_words(&self.dir))),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(format!("no {name} within {limit:?}; events: {}", names(&self.seen)));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!(
+                        "ended before {name}; events: {}; {}",
+                        names(&self.seen),
+                        last_words(&self.dir)
+                    ));
+                }
             }
         }
     }
@@ -146,12 +155,23 @@ impl Phone {
             match self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(event) => self.seen.push(event),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => return Err(format!("did not end within {limit:?}; events: {}; {}", names(&self.seen), last_words(&self.dir))),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(format!(
+                        "did not end within {limit:?}; events: {}; {}",
+                        names(&self.seen),
+                        last_words(&self.dir)
+                    ));
+                }
             }
         }
         let status = self.child.wait().map_err(|e| e.to_string())?;
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        Ok(Finished { code, events: std::mem::take(&mut self.seen), took: self.started.elapsed(), dir: self.dir.clone() })
+        Ok(Finished {
+            code,
+            events: std::mem::take(&mut self.seen),
+            took: self.started.elapsed(),
+            dir: self.dir.clone(),
+        })
     }
 }
 
@@ -168,17 +188,26 @@ impl Finished {
         if self.code == code {
             return Ok(self);
         }
-        Err(format!("exit code {} instead of {code}; events: {}; {}", self.code, names(&self.events), last_words(&self.dir)))
+        Err(format!(
+            "exit code {} instead of {code}; events: {}; {}",
+            self.code,
+            names(&self.events),
+            last_words(&self.dir)
+        ))
     }
 
     /// The first event called `name`.
     pub(crate) fn event(&self, name: &str) -> Result<&Value, String> {
-        self.events.iter().find(|e| e["event"] == name).ok_or_else(|| format!("no {name} among: {}", names(&self.events)))
+        self.events
+            .iter()
+            .find(|e| e["event"] == name)
+            .ok_or_else(|| format!("no {name} among: {}", names(&self.events)))
     }
 
     /// Fails unless it told an error with this slug.
     pub(crate) fn expect_slug(&self, slug: &str) -> Result<&Self, String> {
-        let slugs: Vec<_> = self.events.iter().filter_map(|e| e["slug"].as_str().or_else(|| e["failure"]["slug"].as_str())).collect();
+        let slugs: Vec<_> =
+            self.events.iter().filter_map(|e| e["slug"].as_str().or_else(|| e["failure"]["slug"].as_str())).collect();
         if slugs.contains(&slug) {
             return Ok(self);
         }
@@ -192,7 +221,8 @@ impl Finished {
 }
 
 fn names(events: &[Value]) -> String {
-    let names: Vec<_> = events.iter().map(|e| e["event"].as_str().unwrap_or("?")).filter(|n| *n != "media.stats").collect();
+    let names: Vec<_> =
+        events.iter().map(|e| e["event"].as_str().unwrap_or("?")).filter(|n| *n != "media.stats").collect();
     names.join(" ")
 }
 

@@ -10,7 +10,11 @@ const BEGIN: &str = "<!-- from here on written by `cargo test --test interop` --
 const END: &str = "<!-- to here -->";
 
 /// Replaces the generated part of the README by this run.
-pub(crate) fn write_matrix(rows: &[Row], outcomes: &[Outcome], versions: &BTreeMap<&str, Result<String, String>>) -> Result<(), String> {
+pub(crate) fn write_matrix(
+    rows: &[Row],
+    outcomes: &[Outcome],
+    versions: &BTreeMap<&str, Result<String, String>>,
+) -> Result<(), String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/README.md");
     let text = fs::read_to_string(&file).map_err(|e| e.to_string())?;
     let (head, rest) = text.split_once(BEGIN).ok_or("interop/README.md: no mark where the matrix begins")?;
@@ -26,7 +30,8 @@ pub(crate) fn write_matrix(rows: &[Row], outcomes: &[Outcome], versions: &BTreeM
             Err(why) => ("**failed**", why.as_str()),
         };
         let figures = figures.replace('|', "/");
-        writeln!(table, "| {} | {version} | {} | {result} | {figures} |", row.peer, row.scenario).map_err(|e| e.to_string())?;
+        writeln!(table, "| {} | {version} | {} | {result} | {figures} |", row.peer, row.scenario)
+            .map_err(|e| e.to_string())?;
     }
     fs::write(&file, format!("{head}{BEGIN}\n{table}\n{END}{tail}")).map_err(|e| e.to_string())
 }

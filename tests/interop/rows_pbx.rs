@@ -25,7 +25,9 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.push(Row::new("asterisk", "PBX hangs up", pbx_hangs_up));
     rows.push(Row::new("asterisk", "busy", |b, d| refused(b, d, &["call", "603"], 8)));
     rows.push(Row::new("asterisk", "no answer, told by the PBX", |b, d| refused(b, d, &["call", "607"], 7)));
-    rows.push(Row::new("asterisk", "no answer, our own time-out", |b, d| refused(b, d, &["call", "604", "--timeout", "3s"], 7)));
+    rows.push(Row::new("asterisk", "no answer, our own time-out", |b, d| {
+        refused(b, d, &["call", "604", "--timeout", "3s"], 7)
+    }));
     rows.push(Row::new("asterisk", "cancel while it rings", cancel));
     rows.push(Row::new("asterisk", "register, MD5", |b, d| register(b, d, "1004", "md5-1004", "udp")));
     rows.push(Row::new("asterisk", "register, SHA-256", |b, d| register(b, d, "1003", "sha256-1003", "udp")));
@@ -61,7 +63,16 @@ fn echo_tone(bench: &Bench, dir: &Path, codec: &'static str) -> Outcome {
     let setup = Setup { codecs: vec![codec], ..user_1001(bench)? };
     let (says, heard) = (dir.join("says.wav"), dir.join("heard.wav"));
     Sound::tone(1000.0, 5.0, 48_000).write(&says)?;
-    let call = ["call", "600", "--play", &says.display().to_string(), "--record", &heard.display().to_string(), "--duration", "5s"];
+    let call = [
+        "call",
+        "600",
+        "--play",
+        &says.display().to_string(),
+        "--record",
+        &heard.display().to_string(),
+        "--duration",
+        "5s",
+    ];
     let done = Phone::run(dir, &setup, &call, Duration::from_secs(30))?;
     done.expect_code(0)?;
     expect_codec(&done, codec)?;
@@ -71,7 +82,8 @@ fn echo_tone(bench: &Bench, dir: &Path, codec: &'static str) -> Outcome {
 fn playback(bench: &Bench, dir: &Path) -> Outcome {
     let setup = Setup { codecs: vec!["g722"], ..user_1001(bench)? };
     let heard = dir.join("heard.wav");
-    let done = Phone::run(dir, &setup, &["call", "601", "--record", &heard.display().to_string()], Duration::from_secs(40))?;
+    let done =
+        Phone::run(dir, &setup, &["call", "601", "--record", &heard.display().to_string()], Duration::from_secs(40))?;
     done.expect_code(0)?;
     ended_by(&done, "remote")?;
     heard_speech(bench, &Sound::read(&heard, 0)?, "g722")
@@ -86,7 +98,15 @@ fn two_phones(bench: &Bench, dir: &Path) -> Outcome {
     let tone = b.join("says.wav");
     Sound::tone(1000.0, 30.0, 8000).write(&tone)?;
     let (heard_a, heard_b) = (a.join("heard.wav"), b.join("heard.wav"));
-    let listen = ["listen", "--auto-answer", "--once", "--play", &tone.display().to_string(), "--record", &heard_b.display().to_string()];
+    let listen = [
+        "listen",
+        "--auto-answer",
+        "--once",
+        "--play",
+        &tone.display().to_string(),
+        "--record",
+        &heard_b.display().to_string(),
+    ];
     let mut callee = Phone::start(&b, &callee_setup, &listen)?;
     callee.wait_for("registration.ok", Duration::from_secs(10))?;
     let call = ["call", "1002", "--play", &says, "--record", &heard_a.display().to_string(), "--duration", "12s"];
@@ -156,7 +176,8 @@ fn caller_hangs_up(bench: &Bench, dir: &Path) -> Outcome {
 fn pbx_hangs_up(bench: &Bench, dir: &Path) -> Outcome {
     let setup = Setup { codecs: vec!["pcma"], ..user_1001(bench)? };
     let heard = dir.join("heard.wav");
-    let done = Phone::run(dir, &setup, &["call", "608", "--record", &heard.display().to_string()], Duration::from_secs(20))?;
+    let done =
+        Phone::run(dir, &setup, &["call", "608", "--record", &heard.display().to_string()], Duration::from_secs(20))?;
     done.expect_code(0)?;
     ended_by(&done, "remote")?;
     heard_tone(&Sound::read(&heard, 0)?, 1000.0, 2.2)
@@ -198,8 +219,15 @@ fn wrong_password(bench: &Bench, dir: &Path, user: &str) -> Outcome {
 }
 
 fn unknown_server(bench: &Bench, dir: &Path) -> Outcome {
-    let named = |server: String| user_1001(bench).map(|s| Setup { account: Some((server, "1001".to_owned(), "md5-1001".to_owned())), ..s });
-    let done = Phone::run(&dir.join("name"), &named("no-such-host.invalid".to_owned())?, &["register", "--once"], Duration::from_secs(40))?;
+    let named = |server: String| {
+        user_1001(bench).map(|s| Setup { account: Some((server, "1001".to_owned(), "md5-1001".to_owned())), ..s })
+    };
+    let done = Phone::run(
+        &dir.join("name"),
+        &named("no-such-host.invalid".to_owned())?,
+        &["register", "--once"],
+        Duration::from_secs(40),
+    )?;
     done.expect_code(5)?.expect_slug("net.dns")?;
     let closed = Setup { transport: Some("tcp"), ..named(format!("127.0.0.1:{}", crate::docker::free_port()?))? };
     let done = Phone::run(&dir.join("closed"), &closed, &["register", "--once"], Duration::from_secs(40))?;
@@ -222,13 +250,18 @@ pub(crate) fn heard_speech_at(bench: &Bench, heard: &Sound, codec: &str, shift: 
     };
     let louder = heard.cut(at.lag, bench.speech.seconds()).level_db() - bench.speech.level_db();
     let figures = format!("PESQ {mos:.2} {kind}, correlation {:.2}, level {louder:+.1} dB", at.correlation);
-    if mos >= least && (louder - shift).abs() <= 6.0 { Ok(figures) } else { Err(format!("{figures}; should be {least}, within 6 dB of {shift:+} dB")) }
+    if mos >= least && (louder - shift).abs() <= 6.0 {
+        Ok(figures)
+    } else {
+        Err(format!("{figures}; should be {least}, within 6 dB of {shift:+} dB"))
+    }
 }
 
 /// A tone of `hz` for at least `seconds`, SNR ≥ 25 dB, gaps ≤ 1 %.
 pub(crate) fn heard_tone(heard: &Sound, hz: f64, seconds: f64) -> Outcome {
     let tone = measure_tone(heard)?;
-    let figures = format!("{:.1} Hz, SNR {:.1} dB, gaps {:.1} %, {:.1} s", tone.hz, tone.snr_db, tone.gaps * 100.0, tone.seconds);
+    let figures =
+        format!("{:.1} Hz, SNR {:.1} dB, gaps {:.1} %, {:.1} s", tone.hz, tone.snr_db, tone.gaps * 100.0, tone.seconds);
     let good = (tone.hz - hz).abs() < 1.0 && tone.snr_db >= 25.0 && tone.gaps <= 0.01 && tone.seconds >= seconds;
     if good { Ok(figures) } else { Err(format!("{figures}; should be {hz} Hz, 25 dB, 1 %, {seconds} s")) }
 }
@@ -240,7 +273,11 @@ fn expect_codec(done: &Finished, codec: &str) -> Result<(), String> {
 
 fn ended_by(done: &Finished, who: &str) -> Outcome {
     let ended = done.event("call.ended")?;
-    if ended["by"] == who { Ok(format!("call.ended by {who} after {:.1} s", seconds_of(ended))) } else { Err(format!("ended by {}", ended["by"])) }
+    if ended["by"] == who {
+        Ok(format!("call.ended by {who} after {:.1} s", seconds_of(ended)))
+    } else {
+        Err(format!("ended by {}", ended["by"]))
+    }
 }
 
 /// How long the call was up, as told.

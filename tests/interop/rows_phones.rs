@@ -14,8 +14,12 @@ pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for kind in [Kind::Linphone, Kind::Baresip] {
         for codec in ["opus", "g722", "pcmu"] {
-            rows.push(Row::new(kind.name(), format!("we call it, {codec}, we hang up"), move |b, d| outgoing(b, d, kind, codec)));
-            rows.push(Row::new(kind.name(), format!("it calls us, {codec}, it hangs up"), move |b, d| incoming(b, d, kind, codec)));
+            rows.push(Row::new(kind.name(), format!("we call it, {codec}, we hang up"), move |b, d| {
+                outgoing(b, d, kind, codec)
+            }));
+            rows.push(Row::new(kind.name(), format!("it calls us, {codec}, it hangs up"), move |b, d| {
+                incoming(b, d, kind, codec)
+            }));
         }
     }
     rows
@@ -43,7 +47,11 @@ fn outgoing(bench: &Bench, dir: &Path, kind: Kind, codec: &'static str) -> Outco
     let heard = dir.join("heard.wav");
     let uri = format!("sip:{}@127.0.0.1:{}", kind.name(), peer.port);
     let says = says(bench, dir, kind, codec)?;
-    let mut phone = Phone::start(dir, &setup, &["call", &uri, "--play", &says, "--record", &heard.display().to_string(), "--duration", "13s"])?;
+    let mut phone = Phone::start(
+        dir,
+        &setup,
+        &["call", &uri, "--play", &says, "--record", &heard.display().to_string(), "--duration", "13s"],
+    )?;
     peer.in_call()?;
     phone.wait_for("call.answered", Duration::from_secs(10))?;
     let done = phone.finish(Duration::from_secs(30))?;
@@ -74,7 +82,8 @@ fn incoming(bench: &Bench, dir: &Path, kind: Kind, codec: &'static str) -> Outco
 }
 
 fn both_heard(bench: &Bench, peer: &PeerPhone, heard: &Path, kind: Kind, codec: &str) -> Outcome {
-    let we = heard_speech_at(bench, &Sound::read(heard, 0)?, codec, shift(kind, codec)).map_err(|e| format!("we heard: {e}"))?;
+    let we = heard_speech_at(bench, &Sound::read(heard, 0)?, codec, shift(kind, codec))
+        .map_err(|e| format!("we heard: {e}"))?;
     let it = heard_speech_at(bench, &peer.heard()?, codec, 0.0).map_err(|e| format!("it heard: {e} (we: {we})"))?;
     Ok(format!("we heard {we}; it heard {it}"))
 }

@@ -58,13 +58,19 @@ impl Sound {
         }
         // A recording that was cut off mid-write keeps what was written.
         let all: Vec<i16> = reader.samples::<i16>().map_while(Result::ok).collect();
-        let samples = all.iter().skip(channel).step_by(usize::from(spec.channels)).map(|&s| f64::from(s) / 32768.0).collect();
+        let samples =
+            all.iter().skip(channel).step_by(usize::from(spec.channels)).map(|&s| f64::from(s) / 32768.0).collect();
         Ok(Self { rate: spec.sample_rate, samples })
     }
 
     /// Writes a mono 16-bit WAV file.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Unmeasured> {
-        let spec = hound::WavSpec { channels: 1, sample_rate: self.rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: self.rate,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
         let fail = |e: hound::Error| format!("{}: {e}", path.display());
         let mut writer = hound::WavWriter::create(path, spec).map_err(fail)?;
         for sample in self.pcm() {
@@ -130,7 +136,13 @@ impl Sound {
                 let centre = (n as u64 * u64::from(self.rate) / u64::from(rate)) as i64;
                 let table = &tables[(n as u64 % phases) as usize];
                 let first = centre - reach;
-                table.iter().enumerate().filter_map(|(k, w)| usize::try_from(first + k as i64).ok().and_then(|i| self.samples.get(i)).map(|s| s * w)).sum()
+                table
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(k, w)| {
+                        usize::try_from(first + k as i64).ok().and_then(|i| self.samples.get(i)).map(|s| s * w)
+                    })
+                    .sum()
             })
             .collect();
         Self { rate, samples }
@@ -140,7 +152,9 @@ impl Sound {
     pub(crate) fn cut(&self, start: f64, seconds: f64) -> Self {
         let r = f64::from(self.rate);
         let first = (start * r).round() as i64;
-        let samples = (0..(seconds * r) as i64).map(|n| usize::try_from(first + n).ok().and_then(|i| self.samples.get(i)).copied().unwrap_or(0.0)).collect();
+        let samples = (0..(seconds * r) as i64)
+            .map(|n| usize::try_from(first + n).ok().and_then(|i| self.samples.get(i)).copied().unwrap_or(0.0))
+            .collect();
         Self { rate: self.rate, samples }
     }
 
@@ -187,7 +201,11 @@ fn frequency(sound: &[f64], rate: f64) -> f64 {
         let length = ((seconds * rate) as usize).min(sound.len());
         let start = (sound.len() - length) / 2;
         let size = length as f64;
-        sound[start..start + length].iter().enumerate().map(|(n, s)| s * (0.5 - 0.5 * (TAU * n as f64 / size).cos())).collect::<Vec<_>>()
+        sound[start..start + length]
+            .iter()
+            .enumerate()
+            .map(|(n, s)| s * (0.5 - 0.5 * (TAU * n as f64 / size).cos()))
+            .collect::<Vec<_>>()
     };
     let short = middle(0.25);
     let coarse = (25..).map(|k| f64::from(k) * 4.0).take_while(|&hz| hz < (rate / 2.0).min(7500.0));
@@ -249,10 +267,13 @@ pub(crate) fn align(reference: &Sound, heard: &Sound) -> Result<Alignment, Unmea
         let lags = start as i64 - i64::from(COARSE)..=(hc.samples.len() as i64 - i64::from(COARSE)).max(start as i64);
         let (coarse, _) = best(&mut lags.into_iter(), &rc.samples[start..start + third], &hc.samples);
         let around = coarse * scale as i64;
-        let (fine, correlation) = best(&mut (around - 24..=around + 24), &r.samples[start * scale..(start + third) * scale], &h.samples);
+        let (fine, correlation) =
+            best(&mut (around - 24..=around + 24), &r.samples[start * scale..(start + third) * scale], &h.samples);
         Alignment { lag: (fine - (start * scale) as i64) as f64 / f64::from(FINE), correlation }
     });
-    found.max_by(|x, y| x.correlation.abs().total_cmp(&y.correlation.abs())).ok_or_else(|| "nothing to look for".to_owned())
+    found
+        .max_by(|x, y| x.correlation.abs().total_cmp(&y.correlation.abs()))
+        .ok_or_else(|| "nothing to look for".to_owned())
 }
 
 /// Correlation coefficient of `a` with `b` from `lag` on; what lies outside of `b` counts as silence.

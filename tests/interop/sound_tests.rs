@@ -126,7 +126,8 @@ fn speech_that_lost_its_first_half_second_is_found_before_the_start() {
 #[test]
 fn speech_with_a_packet_slipped_in_the_middle_is_still_found() {
     let clean = reference();
-    let heard = Sound { rate: 16_000, samples: [&clean.samples[..90_000], &[0.0; 320], &clean.samples[90_000..]].concat() };
+    let heard =
+        Sound { rate: 16_000, samples: [&clean.samples[..90_000], &[0.0; 320], &clean.samples[90_000..]].concat() };
     let at = align(&clean, &heard).expect("found");
     assert!(at.correlation > 0.95 && (at.lag.abs() < 0.001 || (at.lag - 0.02).abs() < 0.001), "{at:?}");
 }

@@ -1,0 +1,1 @@
+//! Front ends: arguments, configuration, console, texts.

@@ -1,0 +1,1 @@
+//! Sound devices and files: what plays and captures at the edge.

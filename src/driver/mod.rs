@@ -1,0 +1,1 @@
+//! The mio loop around the engines: sockets, clock, resolver, writer thread.

@@ -1,0 +1,1 @@
+//! The mini PBX: registrar, extensions and bridge on the same endpoint as the softphone.

@@ -1,0 +1,1 @@
+//! The SIP endpoint: bytes to messages to transactions to events, and back.

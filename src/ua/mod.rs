@@ -1,0 +1,1 @@
+//! The softphone: accounts, registrations and calls on one [`crate::sip`] endpoint.

@@ -1,0 +1,1 @@
+//! The real binary: its output, texts and exit codes.

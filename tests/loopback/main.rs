@@ -1,0 +1,1 @@
+//! Two drivers over real sockets on the loopback interface.

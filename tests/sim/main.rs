@@ -1,0 +1,1 @@
+//! Calls and registrations in the simulated world: virtual clock, seeded network.

@@ -1,0 +1,1 @@
+//! Messages on the wire against what they must mean.
