@@ -1,1 +1,3 @@
-//! Framing, connections, Via handling and resolving (RFC 3261 §18, RFC 3263).
+//! SIP transports (RFC 3261 §18): routes, stream connections and their framing.
+
+pub mod route;
