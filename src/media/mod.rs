@@ -5,5 +5,6 @@ pub mod command;
 mod jitter;
 pub mod playout;
 pub mod resample;
+pub mod set;
 mod similarity;
 pub mod tones;
