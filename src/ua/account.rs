@@ -1,0 +1,166 @@
+//! What a [`crate::ua::Ua`] is made with: accounts and the rules for calls.
+
+use crate::api::AudioRoute;
+use crate::engine::Protocol;
+use crate::media::command::MediaSettings;
+use crate::sip::endpoint::Limits;
+use crate::sip::message::Uri;
+use crate::media::codec::{CODECS, CodecSpec};
+use crate::secret::Secret;
+use crate::time::Duration;
+
+/// What is offered and accepted for sound (moves to `sdp`).
+#[derive(Debug, Clone)]
+pub struct Capabilities {
+    /// Codecs in order of preference.
+    pub codecs: Vec<&'static CodecSpec>,
+    /// RFC 4733.
+    pub dtmf: bool,
+    /// Sound per packet.
+    pub ptime: Duration,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self { codecs: CODECS.iter().collect(), dtmf: true, ptime: Duration::from_millis(20) }
+    }
+}
+
+/// User name and password, for one realm or for any (moves to `sip::auth`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user name of the digest.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+    /// Only answer challenges of this realm; `None` answers any.
+    pub realm: Option<String>,
+}
+
+/// Everything a softphone engine needs to know; made by `app` from the config file.
+#[derive(Debug, Clone)]
+pub struct UaConfig {
+    /// The accounts in the order of the config file; the first one is the default. May be empty.
+    pub accounts: Vec<AccountConfig>,
+    /// Sound of calls that belong to no account (direct calls by address).
+    pub default_audio: AudioConfig,
+    /// Rules for calls.
+    pub call: CallConfig,
+    /// What we take from strangers.
+    pub limits: Limits,
+    /// Calls are taken from anywhere, even while an account is registered (`accept_from = "any"`; threats C4).
+    pub accept_any: bool,
+    /// User-Agent and Server header, such as `Bellwire/0.1.0`.
+    pub user_agent: String,
+}
+
+impl Default for UaConfig {
+    fn default() -> Self {
+        Self {
+            accounts: Vec::new(),
+            default_audio: AudioConfig::default(),
+            call: CallConfig::default(),
+            limits: Limits::default(),
+            accept_any: false,
+            user_agent: concat!("Bellwire/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// One identity of ours.
+#[derive(Debug, Clone)]
+pub struct AccountConfig {
+    /// Its name in the config.
+    pub name: String,
+    /// The address of record, `sip:user@domain`.
+    pub aor: Uri,
+    /// Where it registers, `sip:server`.
+    pub registrar: Uri,
+    /// Where all its requests go instead of to the registrar or the callee.
+    pub proxy: Option<Uri>,
+    /// The name shown to the callee.
+    pub display_name: Option<String>,
+    /// Login name, password and realm for digest; without them a challenge ends the request.
+    pub credentials: Option<Credentials>,
+    /// Registers at the start (else only calls).
+    pub register: bool,
+    /// The lifetime of a registration to ask for.
+    pub expires: Duration,
+    /// Forces a transport; else the URI says, else UDP.
+    pub transport: Option<Protocol>,
+    /// Sound of its calls.
+    pub audio: AudioConfig,
+    /// Incoming calls are answered by themselves after this delay.
+    pub auto_answer: Option<Duration>,
+}
+
+impl AccountConfig {
+    /// An account that registers for 10 minutes and does nothing special.
+    pub fn new(name: &str, aor: Uri, registrar: Uri) -> Self {
+        Self {
+            name: name.to_owned(),
+            aor,
+            registrar,
+            proxy: None,
+            display_name: None,
+            credentials: None,
+            register: true,
+            expires: Duration::from_secs(600),
+            transport: None,
+            audio: AudioConfig::default(),
+            auto_answer: None,
+        }
+    }
+}
+
+/// Sound of the calls of one account.
+#[derive(Debug, Clone)]
+pub struct AudioConfig {
+    /// What is offered and accepted.
+    pub capabilities: Capabilities,
+    /// Codec and buffer settings.
+    pub settings: MediaSettings,
+    /// Source and sink where the command names none.
+    pub route: AudioRoute,
+}
+
+impl Default for AudioConfig {
+    fn default() -> Self {
+        use crate::media::command::{AudioSink, AudioSource};
+        Self {
+            capabilities: Capabilities::default(),
+            settings: MediaSettings::default(),
+            route: AudioRoute { source: AudioSource::Silence, sink: AudioSink::None },
+        }
+    }
+}
+
+/// Rules for calls.
+#[derive(Debug, Clone)]
+pub struct CallConfig {
+    /// Calls that may be up at once, either way; 0 is no limit.
+    pub max: usize,
+    /// An incoming call that nobody answers is refused (480) after this time.
+    pub ring_timeout: Duration,
+    /// An outgoing call that nobody answers is cancelled after this time.
+    pub answer_timeout: Duration,
+    /// Nothing heard for so long ends a call; `None` never does.
+    pub media_timeout: Option<Duration>,
+    /// Incoming calls are refused (480) without ringing.
+    pub do_not_disturb: bool,
+    /// Incoming calls that belong to no account are answered by themselves after this delay.
+    pub auto_answer: Option<Duration>,
+}
+
+impl Default for CallConfig {
+    fn default() -> Self {
+        Self {
+            max: 4,
+            ring_timeout: Duration::from_secs(60),
+            answer_timeout: Duration::from_secs(120),
+            media_timeout: Some(Duration::from_secs(60)),
+            do_not_disturb: false,
+            auto_answer: None,
+        }
+    }
+}
