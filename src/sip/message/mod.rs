@@ -8,11 +8,25 @@
 //! canonical long form. Typed views (`via`, `from`, `contacts` …) are made on demand by our own grammar, since rsip's
 //! lacks IPv6, several values on a line, SHA-256 and more.
 
+mod encode;
+mod grammar;
+mod header_name;
 mod headers;
+mod name_addr;
+mod params;
+mod parse;
+mod status;
 mod uri;
+mod via;
 
-pub use headers::{CSeq, Contact, Contacts, HeaderName, Headers, NameAddr, Params, Via};
+pub use header_name::HeaderName;
+pub use headers::{HeaderError, Headers};
+pub use name_addr::{Contact, Contacts, NameAddr, NameAddrError};
+pub use params::Params;
+pub use parse::{MAX_BYTES, MAX_HEADERS, MAX_LINE, MAX_ROUTES, MAX_VIAS, ParseError, ParseErrorKind};
+pub use status::StatusCode;
 pub use uri::{Host, Scheme, Uri, UriError};
+pub use via::{CSeq, CSeqError, Via, ViaError};
 
 use std::fmt;
 
@@ -88,37 +102,6 @@ impl fmt::Display for Method {
     }
 }
 
-/// A response status code, 100..=699.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StatusCode(u16);
-
-impl StatusCode {
-    /// `None` outside 100..=699.
-    pub const fn new(code: u16) -> Option<Self> {
-        if code >= 100 && code <= 699 { Some(Self(code)) } else { None }
-    }
-
-    /// The number.
-    pub const fn code(self) -> u16 {
-        self.0
-    }
-
-    /// 1xx.
-    pub const fn is_provisional(self) -> bool {
-        self.0 < 200
-    }
-
-    /// 2xx.
-    pub const fn is_success(self) -> bool {
-        self.0 >= 200 && self.0 < 300
-    }
-
-    /// 2xx to 6xx.
-    pub const fn is_final(self) -> bool {
-        self.0 >= 200
-    }
-}
-
 /// A request or a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -152,4 +135,82 @@ pub struct Response {
     pub headers: Headers,
     /// The body, any bytes.
     pub body: Vec<u8>,
+}
+
+impl Message {
+    /// The headers of either kind.
+    pub fn headers(&self) -> &Headers {
+        match self {
+            Self::Request(request) => &request.headers,
+            Self::Response(response) => &response.headers,
+        }
+    }
+
+    /// The headers of either kind, to change.
+    pub fn headers_mut(&mut self) -> &mut Headers {
+        match self {
+            Self::Request(request) => &mut request.headers,
+            Self::Response(response) => &mut response.headers,
+        }
+    }
+
+    /// The body of either kind.
+    pub fn body(&self) -> &[u8] {
+        match self {
+            Self::Request(request) => &request.body,
+            Self::Response(response) => &response.body,
+        }
+    }
+}
+
+impl From<Request> for Message {
+    fn from(request: Request) -> Self {
+        Self::Request(request)
+    }
+}
+
+impl From<Response> for Message {
+    fn from(response: Response) -> Self {
+        Self::Response(response)
+    }
+}
+
+impl Request {
+    /// A request without headers and body.
+    pub fn new(method: Method, uri: Uri) -> Self {
+        Self { method, uri, headers: Headers::new(), body: Vec::new() }
+    }
+}
+
+impl Response {
+    /// A response without headers and body, with the default reason phrase.
+    pub fn new(status: StatusCode) -> Self {
+        Self { status, reason: status.reason_phrase().to_owned(), headers: Headers::new(), body: Vec::new() }
+    }
+
+    /// A response to a request (§8.2.6, §12.1.1): Via, From, To, Call-ID and CSeq are copied, Record-Route too where a
+    /// dialog may come of it, Timestamp into a 100.
+    ///
+    /// `to_tag` goes into a To that has no tag yet, but never into a 100.
+    pub fn to(request: &Request, status: StatusCode, to_tag: Option<&str>) -> Self {
+        let mut response = Self::new(status);
+        let routes_due = status != StatusCode::TRYING && status.code() < 300;
+        for (name, value) in request.headers.iter() {
+            let due = [HeaderName::VIA, HeaderName::FROM, HeaderName::CALL_ID, HeaderName::CSEQ].contains(name)
+                || (routes_due && *name == HeaderName::RECORD_ROUTE)
+                || (status == StatusCode::TRYING && *name == HeaderName::TIMESTAMP);
+            if due {
+                response.headers.push(name.clone(), value);
+            } else if *name == HeaderName::TO {
+                let tag = to_tag.filter(|_| status != StatusCode::TRYING);
+                let value = match (value.parse::<NameAddr>(), tag) {
+                    // The text is kept as it came, so that no peer compares something we rewrote.
+                    (Ok(to), Some(tag)) if to.tag().is_none() => format!("{value};tag={tag}"),
+                    _ => value.to_owned(),
+                };
+                response.headers.push(HeaderName::TO, value);
+            }
+        }
+        response
+    }
 }

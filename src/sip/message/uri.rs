@@ -1,7 +1,10 @@
 //! SIP, SIPS and tel URIs (RFC 3261 §19.1, RFC 3966, RFC 5118 for IPv6).
 
 use super::Params;
-use std::net::IpAddr;
+use super::grammar::{decimal, escape, unescape, unescape_bytes};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
 /// A URI in a request line or a header.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +38,18 @@ pub enum Scheme {
     Other(String),
 }
 
+impl Scheme {
+    /// The scheme without its colon.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Sip => "sip",
+            Self::Sips => "sips",
+            Self::Tel => "tel",
+            Self::Other(name) => name,
+        }
+    }
+}
+
 /// The host of a [`Uri`] or a Via.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
@@ -63,4 +78,336 @@ pub enum UriError {
     /// A character that must be escaped.
     #[error("`{0}` may not stand in a URI")]
     BadCharacter(char),
+}
+
+impl Uri {
+    /// A `sip:` URI; characters that may not stand in a user part are escaped.
+    pub fn sip<'a>(user: impl Into<Option<&'a str>>, host: impl Into<Host>) -> Self {
+        Self {
+            scheme: Scheme::Sip,
+            user: user.into().map(|user| escape(user, is_user_byte)),
+            password: None,
+            host: Some(host.into()),
+            port: None,
+            params: Params::new(),
+            headers: None,
+        }
+    }
+
+    /// The same URI with this port.
+    pub fn with_port(mut self, port: impl Into<Option<u16>>) -> Self {
+        self.port = port.into();
+        self
+    }
+
+    /// The same URI with this parameter set.
+    pub fn with_param<'a>(mut self, name: &str, value: impl Into<Option<&'a str>>) -> Self {
+        self.params.set(name, value);
+        self
+    }
+
+    /// Whether the scheme is `sips`.
+    pub fn is_sips(&self) -> bool {
+        self.scheme == Scheme::Sips
+    }
+
+    /// Whether the scheme is `sip` or `sips`.
+    pub fn is_sip(&self) -> bool {
+        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+    }
+
+    /// The `transport` parameter as it came.
+    pub fn transport(&self) -> Option<&str> {
+        self.params.get("transport")
+    }
+
+    /// The port, or 5061 for `sips:` and `transport=tls`, else 5060 (§19.1.2).
+    pub fn port_or_default(&self) -> u16 {
+        let secure = self.is_sips() || self.transport().is_some_and(|name| name.eq_ignore_ascii_case("tls"));
+        self.port.unwrap_or(if secure { 5061 } else { 5060 })
+    }
+
+    /// The user part without its escapes.
+    pub fn user_unescaped(&self) -> Option<String> {
+        self.user.as_deref().map(unescape)
+    }
+
+    /// Compares as RFC 3261 §19.1.4 and, for `tel:`, RFC 3966 §4 say; not transitive, therefore not `Eq`.
+    pub fn same_as(&self, other: &Self) -> bool {
+        if self.scheme != other.scheme {
+            return false;
+        }
+        match self.scheme {
+            Scheme::Sip | Scheme::Sips => {
+                let same_user = |a: &Option<String>, b: &Option<String>| match (a, b) {
+                    (None, None) => true,
+                    (Some(a), Some(b)) => a == b || normal_escapes(a) == normal_escapes(b),
+                    (Some(_), None) | (None, Some(_)) => false,
+                };
+                same_user(&self.user, &other.user)
+                    && same_user(&self.password, &other.password)
+                    && self.host == other.host
+                    && self.port == other.port
+                    && same_params(&self.params, &other.params)
+                    && same_headers(self.headers.as_deref(), other.headers.as_deref())
+            }
+            Scheme::Tel => {
+                let digits = |uri: &Self| -> String {
+                    let number = uri.user.as_deref().unwrap_or_default();
+                    number.chars().filter(|c| !"-.()".contains(*c)).map(|c| c.to_ascii_lowercase()).collect()
+                };
+                digits(self) == digits(other) && equal_params(&self.params, &other.params)
+            }
+            Scheme::Other(_) => self == other,
+        }
+    }
+}
+
+/// What may stand in a user part without an escape (§25.1: unreserved and user-unreserved).
+fn is_user_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte)
+}
+
+/// One spelling for all that §19.1.4 holds equal: an escaped character that needs no escape is that character.
+fn normal_escapes(text: &str) -> Vec<u8> {
+    // A reserved character and its escape differ (`%40` against `@`), but the reserved ones cannot stand bare in
+    // a parsed user part, so that undoing every escape keeps apart what is apart.
+    unescape_bytes(text)
+}
+
+fn same_params(a: &Params, b: &Params) -> bool {
+    let one_way = |a: &Params, b: &Params| {
+        a.iter().all(|(name, value)| {
+            if b.has(name) {
+                same_value(value, b.get(name))
+            } else {
+                // These count as different from their default even when they spell it out.
+                !["user", "ttl", "method", "maddr", "transport"].iter().any(|one| name.eq_ignore_ascii_case(one))
+            }
+        })
+    };
+    one_way(a, b) && one_way(b, a)
+}
+
+fn equal_params(a: &Params, b: &Params) -> bool {
+    let one_way = |a: &Params, b: &Params| a.iter().all(|(name, value)| b.has(name) && same_value(value, b.get(name)));
+    one_way(a, b) && one_way(b, a)
+}
+
+fn same_value(a: Option<&str>, b: Option<&str>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => unescape_bytes(a).eq_ignore_ascii_case(&unescape_bytes(b)),
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+fn same_headers(a: Option<&str>, b: Option<&str>) -> bool {
+    let list = |text: Option<&str>| {
+        let mut list: Vec<_> = text
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (unescape(name).to_ascii_lowercase(), unescape_bytes(value))
+            })
+            .collect();
+        list.sort();
+        list
+    };
+    list(a) == list(b)
+}
+
+impl FromStr for Uri {
+    type Err = UriError;
+
+    fn from_str(text: &str) -> Result<Self, UriError> {
+        let (scheme, rest) = text.split_once(':').ok_or(UriError::NoScheme)?;
+        let starts_with_letter = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
+        if !starts_with_letter || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
+            return Err(UriError::NoScheme);
+        }
+        if let Some(bad) = rest.chars().find(|c| c.is_control() || matches!(c, ' ' | '<' | '>' | '"')) {
+            return Err(UriError::BadCharacter(bad));
+        }
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "sip" => Scheme::Sip,
+            "sips" => Scheme::Sips,
+            "tel" => Scheme::Tel,
+            other => Scheme::Other(other.to_owned()),
+        };
+        match scheme {
+            Scheme::Sip | Scheme::Sips => Self::parse_sip(scheme, rest),
+            Scheme::Tel => {
+                let (number, params) = rest.split_once(';').unwrap_or((rest, ""));
+                if number.is_empty() {
+                    return Err(UriError::NoHost);
+                }
+                Ok(Self { params: Params::parse_uri(params), ..Self::opaque(scheme, number) })
+            }
+            Scheme::Other(_) if rest.is_empty() => Err(UriError::NoHost),
+            Scheme::Other(_) => Ok(Self::opaque(scheme, rest)),
+        }
+    }
+}
+
+impl Uri {
+    fn opaque(scheme: Scheme, text: &str) -> Self {
+        Self {
+            scheme,
+            user: Some(text.to_owned()),
+            password: None,
+            host: None,
+            port: None,
+            params: Params::new(),
+            headers: None,
+        }
+    }
+
+    fn parse_sip(scheme: Scheme, rest: &str) -> Result<Self, UriError> {
+        // A user part may hold `;` and `?`, a host may not hold `@`: the first `@` ends the user part.
+        let (userinfo, rest) = match rest.split_once('@') {
+            Some((userinfo, rest)) => (Some(userinfo), rest),
+            None => (None, rest),
+        };
+        let (user, password) = match userinfo.map(|info| info.split_once(':').ok_or(info)) {
+            None => (None, None),
+            Some(Ok((user, password))) => (Some(user), Some(password)),
+            Some(Err(user)) => (Some(user), None),
+        };
+        if user == Some("") {
+            return Err(UriError::BadCharacter('@'));
+        }
+        let (rest, headers) = match rest.split_once('?') {
+            Some((rest, headers)) => (rest, Some(headers)),
+            None => (rest, None),
+        };
+        let (host_port, params) = rest.split_once(';').unwrap_or((rest, ""));
+        let (host, port) = Host::parse_with_port(host_port)?;
+        Ok(Self {
+            scheme,
+            user: user.map(str::to_owned),
+            password: password.map(str::to_owned),
+            host: Some(host),
+            port,
+            params: Params::parse_uri(params),
+            headers: headers.map(str::to_owned),
+        })
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.scheme.as_str())?;
+        if let Some(user) = &self.user {
+            f.write_str(user)?;
+            if let Some(password) = &self.password {
+                write!(f, ":{password}")?;
+            }
+            if self.host.is_some() {
+                f.write_str("@")?;
+            }
+        }
+        if let Some(host) = &self.host {
+            write!(f, "{host}")?;
+        }
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        self.params.write_uri(f)?;
+        match &self.headers {
+            Some(headers) => write!(f, "?{headers}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Host {
+    /// The literal address, if it is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(ip) => Some(*ip),
+            Self::Name(_) => None,
+        }
+    }
+
+    /// Reads `host[:port]`.
+    pub(super) fn parse_with_port(text: &str) -> Result<(Self, Option<u16>), UriError> {
+        let (host, port) = if text.starts_with('[') {
+            let close = text.find(']').ok_or_else(|| UriError::BadHost(text.to_owned()))?;
+            let (host, rest) = text.split_at(close + 1);
+            match rest.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if rest.is_empty() => (host, None),
+                None => return Err(UriError::BadHost(text.to_owned())),
+            }
+        } else {
+            match text.split_once(':') {
+                Some((_, port)) if port.contains(':') => return Err(UriError::BadHost(text.to_owned())),
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            }
+        };
+        let port = match port {
+            Some(port) => Some(
+                decimal(port)
+                    .and_then(|number| u16::try_from(number).ok())
+                    .ok_or_else(|| UriError::BadPort(port.to_owned()))?,
+            ),
+            None => None,
+        };
+        Ok((host.parse()?, port))
+    }
+}
+
+impl FromStr for Host {
+    type Err = UriError;
+
+    fn from_str(text: &str) -> Result<Self, UriError> {
+        if text.is_empty() {
+            return Err(UriError::NoHost);
+        }
+        let bad = || UriError::BadHost(text.to_owned());
+        if let Some(inner) = text.strip_prefix('[') {
+            let inner = inner.strip_suffix(']').ok_or_else(bad)?;
+            // The grammar of RFC 3261 wrongly lets three colons stand before an embedded IPv4 address (RFC 5118 §4.10).
+            let address = inner
+                .parse::<Ipv6Addr>()
+                .or_else(|error| if inner.contains('.') { inner.replacen(":::", "::", 1).parse() } else { Err(error) });
+            return address.map(|ip| Self::Ip(ip.into())).map_err(|_| bad());
+        }
+        if let Ok(ip) = text.parse::<Ipv4Addr>() {
+            return Ok(Self::Ip(ip.into()));
+        }
+        let legal = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        // A last label of digits only would be an IPv4 address in one of its odd spellings.
+        let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+        if !legal || text.len() > 255 || !last.bytes().any(|byte| !byte.is_ascii_digit()) {
+            return Err(bad());
+        }
+        Ok(Self::Name(text.to_ascii_lowercase()))
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(ip: IpAddr) -> Self {
+        Self::Ip(ip)
+    }
+}
+
+impl From<SocketAddr> for Host {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address.ip())
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
