@@ -91,7 +91,7 @@ pub struct BoundListener {
 /// What happened on a stream connection.
 #[derive(Debug)]
 pub enum StreamEvent<'a> {
-    /// A peer connected to one of our listeners.
+    /// A peer connected to one of our listeners; the driver chose the handle, its slot at or above [`ConnId::ACCEPTED`].
     Accepted {
         /// Which listener.
         listener: ListenerId,
@@ -227,7 +227,7 @@ pub enum Output {
     Transmit(Transmit),
     /// Open a stream connection; answered by `Connected` or `Failed`.
     Connect {
-        /// The handle that the core chose.
+        /// The handle that the core chose; its slot lies below [`ConnId::ACCEPTED`].
         conn: ConnId,
         /// TCP for now.
         protocol: Protocol,

@@ -61,6 +61,11 @@ pub struct ConnId {
     pub generation: u32,
 }
 
+impl ConnId {
+    /// Slots below are chosen by the engine that asks for a connection, slots from here on by the driver that accepts one.
+    pub const ACCEPTED: u32 = 1 << 31;
+}
+
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "conn {}.{}", self.slot, self.generation)
