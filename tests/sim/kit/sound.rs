@@ -1,0 +1,37 @@
+//! Sources and sinks of the world, and what can be said about the sound that was heard.
+
+use bellwire::media::tones;
+use std::sync::{Arc, Mutex};
+
+/// The samples a sink has taken, at its rate.
+#[derive(Clone, Debug, Default)]
+pub struct Heard {
+    pub rate: u32,
+    samples: Arc<Mutex<Vec<i16>>>,
+}
+
+impl Heard {
+    pub fn new(rate: u32) -> Self {
+        Self { rate, samples: Arc::default() }
+    }
+
+    pub fn push(&self, pcm: &[i16]) {
+        self.samples.lock().expect("no test panics while it holds the lock").extend_from_slice(pcm);
+    }
+
+    pub fn samples(&self) -> Vec<i16> {
+        self.samples.lock().expect("no test panics while it holds the lock").clone()
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.samples().len() as f64 / f64::from(self.rate)
+    }
+
+    /// Signal to noise ratio of a sine of `hz` in the last `seconds`, dB.
+    pub fn snr_db(&self, hz: f64, seconds: f64) -> f64 {
+        let samples = self.samples();
+        let wanted = (seconds * f64::from(self.rate)) as usize;
+        let tail = &samples[samples.len().saturating_sub(wanted)..];
+        tones::snr_db(hz, self.rate, tail)
+    }
+}
