@@ -1,0 +1,198 @@
+//! Stream connections: connect, accept, read, and write through a bounded queue.
+
+use super::EngineId;
+use crate::engine::StreamFault;
+use crate::id::{ConnId, ListenerId};
+use crate::time::{Duration, Instant};
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Socket, Type};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+
+/// Bytes that wait for a peer that does not read; more close the connection.
+pub(super) const WRITE_CAP: usize = 256 * 1024;
+/// How long a connection that is to be closed may still write what is queued.
+pub(super) const LINGER: Duration = Duration::from_secs(5);
+/// Connections that the driver accepts use these slots; those that the core asks for stay below.
+pub(super) const ACCEPTED: u32 = 1 << 31;
+
+/// A bound listener.
+pub(super) struct Listener {
+    pub(super) engine: EngineId,
+    pub(super) id: ListenerId,
+    pub(super) socket: TcpListener,
+    /// Accepting failed (no descriptors left): try again then.
+    pub(super) paused: Option<Instant>,
+}
+
+impl Listener {
+    pub(super) fn bind(engine: EngineId, id: ListenerId, addr: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), None)?;
+        socket.set_reuse_address(true)?; // a port of connections in TIME_WAIT can be bound again
+        if addr.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&addr.into())?;
+        socket.listen(128)?;
+        Ok(Self { engine, id, socket: TcpListener::from_std(socket.into()), paused: None })
+    }
+}
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Connecting,
+    Open,
+    /// The core has closed it; what is queued is still written, until then.
+    Closing(Instant),
+}
+
+/// What a connection has done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Nothing,
+    Connected(SocketAddr),
+    /// The queue has run empty.
+    Drained,
+    /// It is over: forget it.
+    Over,
+    Failed(StreamFault),
+}
+
+/// One stream connection.
+pub(super) struct Connection {
+    pub(super) engine: EngineId,
+    pub(super) id: ConnId,
+    pub(super) stream: TcpStream,
+    pub(super) stage: Stage,
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+    queue: Vec<u8>,
+    written: usize,
+}
+
+impl Connection {
+    /// Begins to connect, from `from` where that is given.
+    pub(super) fn open(engine: EngineId, id: ConnId, peer: SocketAddr, from: Option<IpAddr>) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking().cloexec(), None)?;
+        if let Some(ip) = from.filter(|ip| ip.is_ipv4() == peer.is_ipv4()) {
+            socket.bind(&SocketAddr::new(ip, 0).into())?;
+        }
+        match socket.connect(&peer.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        let stream = TcpStream::from_std(socket.into());
+        let _ = stream.set_nodelay(true);
+        let local = stream.local_addr().unwrap_or(peer);
+        Ok(Self { engine, id, stream, stage: Stage::Connecting, local, peer, queue: Vec::new(), written: 0 })
+    }
+
+    /// A connection that a listener has accepted.
+    pub(super) fn accepted(engine: EngineId, id: ConnId, stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        let _ = stream.set_nodelay(true);
+        let local = stream.local_addr()?;
+        Ok(Self { engine, id, stream, stage: Stage::Open, local, peer, queue: Vec::new(), written: 0 })
+    }
+
+    /// Queues bytes and writes what goes.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Progress {
+        if matches!(self.stage, Stage::Closing(_)) {
+            return Progress::Nothing;
+        }
+        if self.queue.len() - self.written + bytes.len() > WRITE_CAP {
+            return Progress::Failed(StreamFault::Overflow);
+        }
+        if self.written > 0 {
+            self.queue.drain(..self.written);
+            self.written = 0;
+        }
+        self.queue.extend_from_slice(bytes);
+        match self.stage {
+            Stage::Connecting | Stage::Closing(_) => Progress::Nothing,
+            Stage::Open => self.write(),
+        }
+    }
+
+    /// The core wants it closed.
+    pub(super) fn close(&mut self, now: Instant) -> Progress {
+        match self.stage {
+            Stage::Closing(_) => Progress::Nothing,
+            Stage::Open if self.written < self.queue.len() => {
+                self.stage = Stage::Closing(now + LINGER);
+                Progress::Nothing
+            }
+            Stage::Connecting | Stage::Open => Progress::Over,
+        }
+    }
+
+    /// The socket says that it can be written to.
+    pub(super) fn writable(&mut self) -> Progress {
+        if self.stage == Stage::Connecting {
+            match self.stream.take_error() {
+                Ok(Some(error)) | Err(error) => return Progress::Failed(fault(&error)),
+                Ok(None) => {}
+            }
+            match self.stream.peer_addr() {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotConnected => return Progress::Nothing,
+                Err(error) => return Progress::Failed(fault(&error)),
+            }
+            self.stage = Stage::Open;
+            self.local = self.stream.local_addr().unwrap_or(self.local);
+            return match self.write() {
+                Progress::Nothing | Progress::Drained => Progress::Connected(self.local),
+                ended @ (Progress::Connected(_) | Progress::Over | Progress::Failed(_)) => ended,
+            };
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> Progress {
+        let waiting = self.written < self.queue.len();
+        while let Some(rest) = self.queue.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(0) => return Progress::Failed(StreamFault::Reset),
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Progress::Nothing,
+                Err(error) => return Progress::Failed(fault(&error)),
+            }
+        }
+        self.queue.clear();
+        self.queue.shrink_to(4096);
+        self.written = 0;
+        match self.stage {
+            Stage::Closing(_) => Progress::Over,
+            Stage::Connecting | Stage::Open if waiting => Progress::Drained,
+            Stage::Connecting | Stage::Open => Progress::Nothing,
+        }
+    }
+
+    /// Reads once. `Ok(0)`: the peer has closed its side.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+/// What a failed system call means for the connection.
+pub(super) fn fault(error: &io::Error) -> StreamFault {
+    let kind = error.kind();
+    match kind {
+        ErrorKind::ConnectionRefused => StreamFault::Refused,
+        ErrorKind::TimedOut => StreamFault::Timeout,
+        ErrorKind::NetworkUnreachable
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NetworkDown
+        | ErrorKind::AddrNotAvailable
+        | ErrorKind::PermissionDenied => StreamFault::Unreachable,
+        _ => StreamFault::Reset,
+    }
+}
+
+/// True when the system (or this process) has no descriptor left.
+pub(super) fn out_of_descriptors(error: &io::Error) -> bool {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
+}
