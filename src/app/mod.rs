@@ -1,1 +1,5 @@
-//! Front ends: arguments, configuration, console, texts.
+//! The client of the engines: arguments, config, console and JSON.
+
+pub mod config;
+pub mod escape;
+pub mod exit;

@@ -1,0 +1,423 @@
+//! One function per table of the config: its keys, their defaults and limits.
+
+use super::findings::Severity;
+use super::password::PasswordSource;
+use super::read::{Bad, Place, Reader, Table};
+use super::value::{duration, filled, quoted, show_duration, sink, source, text};
+use super::{Account, Audio, Call, Config, Level, Limits, Log, Network, Opus, Pbx, PbxUser, Source, Transport};
+use crate::media::codec::CODECS;
+use crate::media::command::{AudioSink, AudioSource};
+use crate::secret::Secret;
+use crate::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use toml::de::DeValue;
+
+/// Tables whose functions are not built: refused as a whole.
+const LATER: [&str; 8] = ["video", "ring", "history", "report", "ui", "control", "metrics", "hooks"];
+
+pub(super) fn config(r: &mut Reader<'_>, sources: &[Source]) -> Config {
+    let mut root = r.root();
+    let r = &mut *r;
+    r.number(&mut root, "schema", 1, 1..=1);
+    let mut table = r.table(&mut root, "audio");
+    let audio = audio(r, &mut table, None);
+    r.finish(table);
+    let call = call(r, &mut root);
+    let network = network(r, &mut root);
+    let limits = limits(r, &mut root);
+    let log = log(r, &mut root);
+    let pbx = pbx(r, &mut root, sources);
+    let all = r.table(&mut root, "account");
+    let mut accounts = Vec::new();
+    for (name, table) in r.named(&all) {
+        accounts.extend(account(r, &all, &name, table, &audio, sources));
+    }
+    for table in LATER {
+        r.not_built(&mut root, table, "");
+    }
+    r.finish(root);
+    Config { accounts, audio, call, network, limits, log, pbx }
+}
+
+fn audio<'a>(r: &mut Reader<'a>, t: &mut Table<'a>, above: Option<&Audio>) -> Audio {
+    let base = above.cloned().unwrap_or_else(|| Audio {
+        input: AudioSource::Device("default".into()),
+        output: AudioSink::Device("default".into()),
+        codecs: CODECS.iter().map(|c| c.name.to_owned()).collect(),
+        frame: Duration::from_millis(20),
+        jitter_adaptive: true,
+        jitter_min: Duration::from_millis(20),
+        jitter_max: Duration::from_secs(2),
+        opus: Opus { bitrate: 32_000, complexity: 5, expected_loss: None, fec: true, dtx: false },
+    });
+    let input =
+        r.value(t, "input", base.input, |v| source(text(v)?).map_err(Bad::value), |v| Some(quoted(&show_source(v))));
+    let output =
+        r.value(t, "output", base.output, |v| sink(text(v)?).map_err(Bad::value), |v| Some(quoted(&show_sink(v))));
+    let show = |v: &Vec<String>| Some(format!("[{}]", v.iter().map(|c| quoted(c)).collect::<Vec<_>>().join(", ")));
+    let codecs = r.value(t, "codecs", base.codecs, codecs, show);
+    let frames = [10, 20, 40, 60].map(Duration::from_millis);
+    let words = ["10ms", "20ms", "40ms", "60ms"];
+    let frame = r.choice(t, "frame", base.frame, &std::array::from_fn::<_, 4, _>(|i| (words[i], frames[i])), &[]);
+    let kinds = [("adaptive", true), ("fixed", false)];
+    let jitter_adaptive = r.choice(t, "jitter_buffer", base.jitter_adaptive, &kinds, &[]);
+    let within = (Duration::ZERO, Duration::from_secs(10));
+    let (jitter_min, min_at) = r.span(t, "jitter_min", base.jitter_min, within);
+    let (jitter_max, max_at) = r.span(t, "jitter_max", base.jitter_max, within);
+    if jitter_max < jitter_min {
+        let other = min_at.as_ref().map(|p| (p, "minimum set here".to_owned()));
+        let place = max_at.as_ref().or(min_at.as_ref());
+        if let Some(place) = place {
+            let text = "`jitter_max` must be at least `jitter_min`".to_owned();
+            let label = if max_at.is_some() { "smaller" } else { "greater than jitter_max" };
+            let other = if max_at.is_some() { other } else { None };
+            r.tell(Severity::Error, "config.value", place, text, label.into(), None, other);
+        }
+    }
+    for key in ["ring_output", "echo_cancel", "noise_suppress", "gain"] {
+        r.not_built(t, key, "");
+    }
+    let mut o = r.table(t, "opus");
+    let opus = Opus {
+        bitrate: to(r.number(&mut o, "bitrate", base.opus.bitrate.into(), 6000..=510_000)),
+        complexity: to(r.number(&mut o, "complexity", base.opus.complexity.into(), 0..=10)),
+        expected_loss: r.value(&mut o, "expected_loss", base.opus.expected_loss, loss, |v| {
+            Some(v.map_or_else(|| quoted("auto"), |loss| quoted(&format!("{}%", (loss * 1000.0).round() / 10.0))))
+        }),
+        fec: r.flag(&mut o, "fec", base.opus.fec),
+        dtx: r.flag(&mut o, "dtx", base.opus.dtx),
+    };
+    r.not_built(&mut o, "stereo", "");
+    r.finish(o);
+    Audio { input, output, codecs, frame, jitter_adaptive, jitter_min, jitter_max, opus }
+}
+
+fn codecs(value: &DeValue<'_>) -> Result<Vec<String>, Bad> {
+    let Some(list) = value.as_array() else { return Err(Bad::kind("a list of names", value)) };
+    let mut names = Vec::new();
+    for item in list.iter() {
+        let name = text(item.get_ref())?;
+        if !CODECS.iter().any(|c| c.name == name) {
+            let suggestion = super::findings::nearest(name, CODECS.iter().map(|c| c.name)).map(str::to_owned);
+            let all: Vec<_> = CODECS.iter().map(|c| c.name).collect();
+            let label = match &suggestion {
+                Some(s) => format!("no codec \"{name}\"; did you mean \"{s}\"?"),
+                None => format!("no codec \"{name}\"; there are {}", all.join(", ")),
+            };
+            return Err(Bad { slug: "config.value", label, suggestion });
+        }
+        if !names.iter().any(|n| n == name) {
+            names.push(name.to_owned());
+        }
+    }
+    if names.is_empty() {
+        return Err(Bad::value("name at least one codec"));
+    }
+    Ok(names)
+}
+
+fn loss(value: &DeValue<'_>) -> Result<Option<f32>, Bad> {
+    let text = text(value)?;
+    if text == "auto" {
+        return Ok(None);
+    }
+    let share = text.strip_suffix('%').and_then(|t| t.trim().parse::<f32>().ok());
+    share
+        .filter(|s| (0.0..=100.0).contains(s))
+        .map(|s| Some(s / 100.0))
+        .ok_or_else(|| Bad::value("\"auto\" or a share such as \"5%\""))
+}
+
+/// The source as the config writes it.
+pub(crate) fn show_source(source: &AudioSource) -> String {
+    match source {
+        AudioSource::None => "none".into(),
+        AudioSource::Silence => "silence".into(),
+        AudioSource::Tone(hz) => format!("tone:{hz}"),
+        AudioSource::Echo => "echo".into(),
+        AudioSource::File { path, .. } => format!("file:{path}"),
+        AudioSource::Builtin(_) => "builtin".into(),
+        AudioSource::Device(name) => name.clone(),
+    }
+}
+
+/// The sink as the config writes it.
+pub(crate) fn show_sink(sink: &AudioSink) -> String {
+    match sink {
+        AudioSink::None => "none".into(),
+        AudioSink::File(path) => format!("file:{path}"),
+        AudioSink::Device(name) | AudioSink::DeviceAndFile(name, _) => name.clone(),
+    }
+}
+
+fn call<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Call {
+    let mut t = r.table(root, "call");
+    let long = (Duration::from_secs(1), Duration::from_secs(3600));
+    let call = Call {
+        max: to(r.number(&mut t, "max", 4, 0..=100_000)),
+        ring_timeout: r.span(&mut t, "ring_timeout", Duration::from_secs(60), long).0,
+        answer_timeout: r.span(&mut t, "answer_timeout", Duration::from_secs(120), long).0,
+        media_timeout: r.span(&mut t, "media_timeout", Duration::from_secs(60), (Duration::ZERO, long.1)).0,
+        do_not_disturb: r.flag(&mut t, "do_not_disturb", false),
+    };
+    for key in ["wait_tone", "hold_others", "record"] {
+        r.not_built(&mut t, key, if key == "record" { "; `--record FILE` can" } else { "" });
+    }
+    r.finish(t);
+    call
+}
+
+fn network<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Network {
+    let mut t = r.table(root, "network");
+    let port = to(r.number(&mut t, "port", 0, 0..=65_535));
+    let show = |v: &(u16, u16)| Some(quoted(&format!("{}-{}", v.0, v.1)));
+    let rtp_ports = r.value(&mut t, "rtp_ports", (16_384, 32_767), ports, show);
+    let address = |v: &DeValue<'_>| match text(v)? {
+        "auto" => Ok(None),
+        ip => ip.parse::<IpAddr>().map(Some).map_err(|_| Bad::value("\"auto\" or an address of this computer")),
+    };
+    let show = |v: &Option<IpAddr>| Some(quoted(&v.map_or_else(|| "auto".to_owned(), |ip| ip.to_string())));
+    let network = Network {
+        port,
+        rtp_ports,
+        ipv6: r.flag(&mut t, "ipv6", true),
+        interface: r.value(&mut t, "interface", None, address, show),
+        dscp_audio: to(r.number(&mut t, "dscp_audio", 46, 0..=63)),
+        accept_any: r.choice(&mut t, "accept_from", false, &[("proxy", false), ("any", true)], &[]),
+    };
+    for key in ["dscp_video", "keepalive"] {
+        r.not_built(&mut t, key, "");
+    }
+    r.finish(t);
+    network
+}
+
+fn ports(value: &DeValue<'_>) -> Result<(u16, u16), Bad> {
+    let bad = || Bad::value("first and last port, 1024 to 65535, such as \"16384-32767\"");
+    let (first, last) = text(value)?.split_once('-').ok_or_else(bad)?;
+    let first: u16 = first.trim().parse().map_err(|_| bad())?;
+    let last: u16 = last.trim().parse().map_err(|_| bad())?;
+    if first < 1024 || last <= first {
+        return Err(bad());
+    }
+    Ok((first, last))
+}
+
+fn limits<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Limits {
+    let mut t = r.table(root, "limits");
+    let limits = Limits {
+        invites_per_source: to(r.number(&mut t, "invites_per_source", 20, 0..=1_000_000)),
+        ringing: to(r.number(&mut t, "ringing", 4, 0..=1_000_000)),
+        unanswered: to(r.number(&mut t, "unanswered", 1024, 0..=1_000_000)),
+        dialogs: to(r.number(&mut t, "dialogs", 512, 0..=1_000_000)),
+    };
+    r.finish(t);
+    limits
+}
+
+fn log<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Log {
+    let mut t = r.table(root, "log");
+    let levels = [
+        ("off", Level::Off),
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ];
+    let log = Log {
+        level: r.choice(&mut t, "level", Level::Info, &levels, &[]),
+        file: r.optional(&mut t, "file").map(Into::into),
+    };
+    r.not_built(&mut t, "sip", "; `--trace FILE` can");
+    r.finish(t);
+    log
+}
+
+fn pbx<'a>(r: &mut Reader<'a>, root: &mut Table<'a>, sources: &[Source]) -> Pbx {
+    let mut t = r.table(root, "pbx");
+    let address = |v: &DeValue<'_>| {
+        text(v)?.parse::<SocketAddr>().map_err(|_| Bad::value("address and port, such as \"127.0.0.1:5060\""))
+    };
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 5060));
+    let listen = r.value(&mut t, "listen", default, address, |v| Some(quoted(&v.to_string())));
+    let realm = r.value(&mut t, "realm", "bellwire".to_owned(), filled, |v| Some(quoted(v)));
+    let max_calls = to(r.number(&mut t, "max_calls", 100, 0..=100_000));
+    let all = r.table(&mut t, "user");
+    let mut users = Vec::new();
+    for (name, mut table) in r.named(&all) {
+        let at = r.place_of(&all, &name);
+        r.not_built(&mut table, "ha1_sha256", "; use `password_command` or `password_file`");
+        match password(r, &mut table, sources, &at) {
+            Some(password) => users.push(PbxUser { name, password }),
+            None => {
+                let text = format!("[{}] has no password", table.path);
+                let label = "add password_command, password_file, password_env or password".to_owned();
+                r.tell(Severity::Error, "config.missing-key", &at, text, label, None, None);
+            }
+        }
+        r.finish(table);
+    }
+    r.finish(t);
+    Pbx { listen, realm, max_calls, users }
+}
+
+/// The one password source of a table; two of them are an error.
+fn password<'a>(r: &mut Reader<'a>, t: &mut Table<'a>, sources: &[Source], at: &Place) -> Option<PasswordSource> {
+    let mut found: Vec<(&str, PasswordSource, Place)> = Vec::new();
+    for key in ["password_command", "password_env", "password_file", "password"] {
+        let Some((text, place)) =
+            r.get(t, key, |v| if key == "password" { text(v).map(str::to_owned) } else { filled(v) })
+        else {
+            continue;
+        };
+        let source = match key {
+            "password_command" => PasswordSource::Command(text),
+            "password_env" => PasswordSource::Env(text),
+            "password_file" => PasswordSource::File(
+                place.layer().and_then(|l| sources.get(l)).map_or_else(|| text.clone().into(), |s| s.dir.join(&text)),
+            ),
+            _ => PasswordSource::Inline(Secret::new(text)),
+        };
+        let shown = if key == "password" { quoted("***") } else { quoted(&shown(&source)) };
+        r.note(t, key, Some(shown), place.origin());
+        found.push((key, source, place));
+    }
+    r.not_built(t, "password_keyring", "; password_command = \"secret-tool lookup …\" can");
+    if let [(first, _, a), (second, _, b), ..] = found.as_slice() {
+        let text = format!("[{}] has two passwords: `{first}` and `{second}`", t.path);
+        let (a, b) = (a.clone(), b.clone());
+        r.tell(
+            Severity::Error,
+            "config.value",
+            &b,
+            text,
+            "keep only one".into(),
+            None,
+            Some((&a, "the other one".into())),
+        );
+    }
+    let (key, source, place) = found.into_iter().next()?;
+    let exposed = place.layer().and_then(|l| sources.get(l)).is_some_and(|s| s.exposed);
+    if key == "password" && exposed {
+        let text = "others can read this file and so this password".to_owned();
+        let label = "chmod 600 this file, or use `password_command`".to_owned();
+        r.tell(Severity::Warning, "config.exposed-password", at, text, label, None, None);
+    }
+    Some(source)
+}
+
+fn shown(source: &PasswordSource) -> String {
+    match source {
+        PasswordSource::Command(command) => command.clone(),
+        PasswordSource::Env(name) => name.clone(),
+        PasswordSource::File(path) => path.display().to_string(),
+        PasswordSource::Inline(_) => "***".into(),
+    }
+}
+
+fn account<'a>(
+    r: &mut Reader<'a>,
+    all: &Table<'a>,
+    name: &str,
+    mut t: Table<'a>,
+    above: &Audio,
+    sources: &[Source],
+) -> Option<Account> {
+    let at = r.place_of(all, name);
+    let need = |r: &mut Reader<'a>,
+                t: &mut Table<'a>,
+                key: &'static str,
+                example: &str,
+                check: fn(&str) -> Result<(), String>| {
+        let before = r.findings.len();
+        let read = |v: &DeValue<'_>| {
+            let text = filled(v)?;
+            check(&text).map_err(Bad::value)?;
+            Ok(Some(text))
+        };
+        let value = r.value(t, key, None, read, |v| v.as_deref().map(quoted));
+        if value.is_none() && r.findings.len() == before {
+            let text = format!("[{}] lacks `{key}`", t.path);
+            r.tell(Severity::Error, "config.missing-key", &at, text, format!("add {key} = \"{example}\""), None, None);
+        }
+        value
+    };
+    let server = need(r, &mut t, "server", "pbx.example.org", server_name);
+    let user = need(r, &mut t, "user", "1001", user_name);
+    let domain = r.optional(&mut t, "domain");
+    let display_name = r.optional(&mut t, "display_name");
+    let auth_user = r.optional(&mut t, "auth_user");
+    let password = password(r, &mut t, sources, &at);
+    let register = r.flag(&mut t, "register", true);
+    let expires =
+        r.span(&mut t, "expires", Duration::from_secs(600), (Duration::from_secs(30), Duration::from_secs(86_400))).0;
+    let kinds = [("auto", Transport::Auto), ("udp", Transport::Udp), ("tcp", Transport::Tcp)];
+    let transport = r.choice(&mut t, "transport", Transport::Auto, &kinds, &["tls"]);
+    let proxy = r.optional(&mut t, "proxy");
+    r.choice(&mut t, "nat", (), &[("auto", ())], &["stun", "ice", "off"]);
+    r.choice(&mut t, "media_encryption", (), &[("off", ())], &["required", "preferred"]);
+    r.choice(&mut t, "dtmf", (), &[("auto", ()), ("rfc4733", ())], &["info", "inband"]);
+    let auto_answer = r.value(&mut t, "auto_answer", None, auto_answer, |v| {
+        Some(v.map_or_else(|| "false".into(), |d| quoted(&show_duration(d))))
+    });
+    for key in ["stun", "tls_ca", "tls_pin", "tls_server_name"] {
+        r.not_built(&mut t, key, "");
+    }
+    let mut own = r.table(&mut t, "audio");
+    let audio = audio(r, &mut own, Some(above));
+    r.finish(own);
+    for table in ["video", "call", "network", "ring"] {
+        r.not_built(&mut t, table, &format!("; [{table}] holds for all accounts"));
+    }
+    r.finish(t);
+    let (server, user) = (server?, user?);
+    Some(Account {
+        name: name.to_owned(),
+        server,
+        user,
+        domain,
+        display_name,
+        auth_user,
+        password,
+        register,
+        expires,
+        transport,
+        proxy,
+        auto_answer,
+        audio,
+    })
+}
+
+fn server_name(text: &str) -> Result<(), String> {
+    if text.contains(['/', '@', ' ', ';', '<', '>', '"', '?']) || text.starts_with("sip:") {
+        return Err("a name or an address with optional :port, such as \"pbx.example.org\"".into());
+    }
+    Ok(())
+}
+
+fn user_name(text: &str) -> Result<(), String> {
+    if text.contains(['@', ' ', '<', '>', '"']) {
+        return Err("only the part before the @".into());
+    }
+    Ok(())
+}
+
+fn auto_answer(value: &DeValue<'_>) -> Result<Option<Duration>, Bad> {
+    match value {
+        DeValue::Boolean(false) => Ok(None),
+        DeValue::Boolean(true) => Ok(Some(Duration::ZERO)),
+        DeValue::String(text) => duration(text)
+            .filter(|d| *d <= Duration::from_secs(3600))
+            .map(Some)
+            .ok_or_else(|| Bad::value("true, false or a delay such as \"2s\"")),
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            Err(Bad::kind("true, false or a delay such as \"2s\"", value))
+        }
+    }
+}
+
+/// A number whose range was checked while it was read.
+fn to<T: TryFrom<i64>>(number: i64) -> T {
+    T::try_from(number).unwrap_or_else(|_| unreachable!("{number} was read within its range"))
+}
