@@ -4,7 +4,7 @@ use super::client::{Delivery, Subscriber};
 use super::datagram::{Datagrams, PAUSE, bind_pair, local_address};
 use super::host::Answer;
 use super::resolver::Resolver;
-use super::stream::{ACCEPTED, Connection, Listener, Progress, Stage, fault};
+use super::stream::{Connection, Listener, Progress, Stage, fault};
 use super::{ClientEvent, DriverConfig, EngineId, Trace, Traced};
 use crate::engine::{FlowVia, Lease, NoLease, NoRoute, Protocol, Transmit};
 use crate::id::{ConnId, ListenerId, SetId, SocketId};
@@ -216,7 +216,7 @@ impl Io {
         let (engine, id) = (listener.engine, listener.id);
         match listener.socket.accept() {
             Ok((stream, peer)) => {
-                let slot = ACCEPTED | (self.next_conn & (ACCEPTED - 1));
+                let slot = ConnId::ACCEPTED | self.next_conn;
                 self.next_conn = self.next_conn.wrapping_add(1);
                 let conn = ConnId { slot, generation: self.next_conn };
                 let token = self.fresh_token();

@@ -151,8 +151,10 @@ impl Driver {
     /// [`DriverError::System`] when the system has no randomness.
     pub fn seed() -> Result<[u8; 32], DriverError> {
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|error| DriverError::System { what: "the system has no random numbers", source: error.into() })?;
+        getrandom::fill(&mut seed).map_err(|error| DriverError::System {
+            what: "the system has no random numbers",
+            source: std::io::Error::other(error.to_string()),
+        })?;
         Ok(seed)
     }
 

@@ -13,8 +13,6 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) const WRITE_CAP: usize = 256 * 1024;
 /// How long a connection that is to be closed may still write what is queued.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
-/// Connections that the driver accepts use these slots; those that the core asks for stay below.
-pub(super) const ACCEPTED: u32 = 1 << 31;
 
 /// A bound listener.
 pub(super) struct Listener {
