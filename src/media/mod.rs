@@ -2,9 +2,15 @@
 
 pub mod codec;
 pub mod command;
+mod dtmf;
 mod jitter;
+mod outbox;
+pub mod packet;
 pub mod playout;
 pub mod resample;
+pub mod rtcp;
 pub mod set;
 mod similarity;
+pub mod stats;
 pub mod tones;
+mod transport;
