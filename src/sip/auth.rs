@@ -17,7 +17,7 @@ pub use server::{DigestServer, Refused, StoredHa1};
 
 use crate::secret::Secret;
 use md5::Md5;
-use sha2::{Digest as _, Sha256, Sha512_256};
+use sha2::{Sha256, Sha512_256};
 use std::fmt::Write as _;
 
 /// Longest realm, nonce, opaque or user name that is looked at (threats D10: lengths are capped before use).

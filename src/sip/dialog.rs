@@ -3,8 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use super::message::{CSeq, HeaderError, HeaderName, Headers, Method, NameAddr, Request, Response, Scheme, StatusCode, Uri};
 use super::message::Contacts;
+use super::message::{
+    CSeq, HeaderError, HeaderName, Headers, Method, NameAddr, Request, Response, Scheme, StatusCode, Uri,
+};
 
 /// The largest CSeq number (RFC 3261 §8.1.1.5).
 const MAX_SEQ: u32 = 0x7fff_ffff;
@@ -69,7 +71,7 @@ impl DialogError {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Header(_) | Self::NoContact => StatusCode::BAD_REQUEST,
-            Self::OutOfOrder { .. } => StatusCode::SERVER_ERROR,
+            Self::OutOfOrder { .. } => StatusCode::SERVER_INTERNAL_ERROR,
         }
     }
 }
@@ -120,7 +122,7 @@ impl Dialog {
     /// When a needed header or the Contact is missing: answer with [`DialogError::status`].
     pub fn uas(request: &Request, local_tag: String, local_contact: NameAddr) -> Result<Self, DialogError> {
         let (mut local, remote) = (request.headers.to()?, request.headers.from()?);
-        local.params.set("tag", Some(&local_tag));
+        local.params.set("tag", local_tag.as_str());
         Ok(Self {
             id: DialogId {
                 call_id: request.headers.call_id()?.to_owned(),

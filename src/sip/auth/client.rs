@@ -126,12 +126,7 @@ impl DigestClient {
     ///
     /// # Errors
     /// When there is nothing that can be answered, or the answer was refused already; `request` is unchanged then.
-    pub fn authorize(
-        &mut self,
-        rng: &mut Rng,
-        challenged: &Response,
-        request: &mut Request,
-    ) -> Result<(), AuthError> {
+    pub fn authorize(&mut self, rng: &mut Rng, challenged: &Response, request: &mut Request) -> Result<(), AuthError> {
         let mut answered = Vec::new();
         let mut failure = None;
         for asker in Asker::BOTH {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// How long a nonce is good.
-pub const NONCE_LIFE: Duration = Duration::from_secs(300);
+const NONCE_LIFE: Duration = Duration::from_secs(300);
 /// Nonces whose count is remembered; beyond it the oldest are forgotten and count as stale.
 const MAX_COUNTED: usize = 10_000;
 
@@ -207,8 +207,7 @@ impl DigestServer {
             self.counts.pop_first();
         }
         let made = Instant::from_nanos(id.0);
-        if made > now || now.since(made) > NONCE_LIFE || self.forgotten_up_to.is_some_and(|forgotten| id <= forgotten)
-        {
+        if made > now || now.since(made) > NONCE_LIFE || self.forgotten_up_to.is_some_and(|forgotten| id <= forgotten) {
             return Err(Refused::Stale);
         }
         let last = self.counts.get(&id).copied().unwrap_or(0);
