@@ -44,7 +44,6 @@ struct Offered {
     index: usize,
     formats: Vec<Format>,
     lease: Lease,
-    direction: Direction,
     latch: bool,
     ptime: Duration,
 }
@@ -133,8 +132,8 @@ impl Negotiator {
             None => media.push(stream),
         }
         let sdp = self.finish(media, wish);
-        let &Wish { lease, direction, latch, capabilities } = wish;
-        let offered = Offered { sdp: sdp.clone(), index, formats, lease, direction, latch, ptime: capabilities.ptime };
+        let &Wish { lease, latch, capabilities, direction: _ } = wish;
+        let offered = Offered { sdp: sdp.clone(), index, formats, lease, latch, ptime: capabilities.ptime };
         self.state = State::LocalOffer(Box::new(offered));
         Ok(sdp)
     }
@@ -396,8 +395,7 @@ fn plan(
         codec,
         receive,
     };
-    let transport =
-        TransportPlan { lease, remote: far.remote(latch), protection: Protection::None, rtcp_mux: false };
+    let transport = TransportPlan { lease, remote: far.remote(latch), protection: Protection::None, rtcp_mux: false };
     Ok(MediaPlan { transports: vec![transport], streams: vec![stream] })
 }
 

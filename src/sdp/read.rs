@@ -189,7 +189,8 @@ fn read_connection(tokens: &connection::Tokenizer<'_>) -> Connection {
 
 fn read_attribute(tokens: &key_optvalue::Tokenizer<'_, 'a'>) -> Option<Attribute> {
     let name = tokens.key.trim();
-    (!name.is_empty()).then(|| Attribute { name: name.to_owned(), value: tokens.value.map(|value| value.trim().to_owned()) })
+    (!name.is_empty())
+        .then(|| Attribute { name: name.to_owned(), value: tokens.value.map(|value| value.trim().to_owned()) })
 }
 
 fn read_media(tokens: &media_description::Tokenizer<'_>, section: &Section<'_>) -> Result<Media, SdpError> {

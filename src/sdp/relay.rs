@@ -16,9 +16,24 @@ mod tests;
 
 /// Attributes that name addresses or keys of one link and must not cross a bridge (ICE, DTLS, SDES, RFC 5761).
 const OF_ONE_LINK: &[&str] = &[
-    "candidate", "remote-candidates", "end-of-candidates", "ice-ufrag", "ice-pwd", "ice-options", "ice-lite",
-    "ice-mismatch", "ice-pacing", "rtcp", "rtcp-mux", "rtcp-mux-only", "crypto", "fingerprint", "setup",
-    "connection", "tls-id", "group",
+    "candidate",
+    "remote-candidates",
+    "end-of-candidates",
+    "ice-ufrag",
+    "ice-pwd",
+    "ice-options",
+    "ice-lite",
+    "ice-mismatch",
+    "ice-pacing",
+    "rtcp",
+    "rtcp-mux",
+    "rtcp-mux-only",
+    "crypto",
+    "fingerprint",
+    "setup",
+    "connection",
+    "tls-id",
+    "group",
 ];
 
 /// The audio stream of a description as a bridge sees it.

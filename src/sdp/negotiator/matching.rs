@@ -90,8 +90,7 @@ pub(super) fn pair(ours: &[Format], theirs: &[Format]) -> Result<Vec<Match>, Neg
             matches.push(Match { ours: own.clone(), theirs: format.clone() });
         }
     }
-    let rates: Vec<_> =
-        matches.iter().filter(|pair| !pair.ours.is_event()).map(|pair| pair.ours.clock_rate).collect();
+    let rates: Vec<_> = matches.iter().filter(|pair| !pair.ours.is_event()).map(|pair| pair.ours.clock_rate).collect();
     if rates.is_empty() {
         return Err(no_common_codec(theirs, ours));
     }
@@ -113,9 +112,8 @@ fn suits(ours: &Format, theirs: &Format) -> bool {
 }
 
 pub(super) fn no_common_codec(theirs: &[Format], ours: &[Format]) -> NegotiationError {
-    let names = |formats: &[Format]| {
-        formats.iter().filter(|format| !format.is_event()).map(ToString::to_string).collect()
-    };
+    let names =
+        |formats: &[Format]| formats.iter().filter(|format| !format.is_event()).map(ToString::to_string).collect();
     NegotiationError::NoCommonCodec { theirs: names(theirs), ours: names(ours) }
 }
 
