@@ -19,6 +19,8 @@ pub mod app;
 pub mod device;
 pub mod driver;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod id;
 pub mod media;
 pub mod pbx;

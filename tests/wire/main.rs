@@ -1,1 +1,4 @@
 //! Messages on the wire against what they must mean.
+
+mod fuzz;
+mod torture;

@@ -15,6 +15,7 @@ mod headers;
 mod name_addr;
 mod params;
 mod parse;
+mod rsip_head;
 mod status;
 mod uri;
 mod via;

@@ -124,9 +124,10 @@ impl NameAddr {
     }
 }
 
-/// A word of an unquoted display name; beyond the RFC's tokens, UTF-8 and harmless marks are let in.
+/// A word of an unquoted display name; beyond the RFC's tokens, UTF-8 and harmless marks are let in, and the comma,
+/// which is no separator in the headers that hold one address (RFC 4475 §3.1.2.15).
 fn is_display_word(word: &str) -> bool {
-    is_token(word) || !word.chars().any(|c| c.is_control() || "\"<>,;:\\".contains(c))
+    is_token(word) || !word.chars().any(|c| c.is_control() || "\"<>;:\\".contains(c))
 }
 
 fn parse_params(rest: &str) -> Result<Params, NameAddrError> {

@@ -1,6 +1,6 @@
 //! Parameters behind semicolons, of headers and of URIs (RFC 3261 §7.3.1, §19.1.1).
 
-use super::grammar::{is_token_byte, quoted_string, split_list, trim, write_quoted};
+use super::grammar::{is_token, is_token_byte, quoted_string, split_list, trim, unescape, write_quoted};
 use std::fmt;
 
 /// `;name=value` parameters in order; names compare without case, values are read without quotes.
@@ -94,14 +94,19 @@ impl Params {
         Some(Self { entries })
     }
 
-    /// Reads the parameters of a URI, the text after the first semicolon; everything is kept as it came.
+    /// Reads the parameters of a URI, the text after the first semicolon; values are kept as they came, a name spelt
+    /// with escapes is the name (`%6C%72` is `lr`).
     pub(super) fn parse_uri(text: &str) -> Self {
+        let plain_name = |name: &str| {
+            let plain = unescape(name);
+            if is_token(&plain) && !plain.contains('%') { plain } else { name.to_owned() }
+        };
         let entries = text
             .split(';')
             .filter(|element| !element.is_empty())
             .map(|element| match element.split_once('=') {
-                Some((name, value)) => Param { name: name.to_owned(), value: Some(value.to_owned()), quoted: false },
-                None => Param { name: element.to_owned(), value: None, quoted: false },
+                Some((name, value)) => Param { name: plain_name(name), value: Some(value.to_owned()), quoted: false },
+                None => Param { name: plain_name(element), value: None, quoted: false },
             })
             .collect();
         Self { entries }

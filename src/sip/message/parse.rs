@@ -2,6 +2,7 @@
 
 use super::grammar::{decimal, is_token, split_list, trim};
 use super::header_name::Shape;
+use super::rsip_head::CleanHead;
 use super::{HeaderError, HeaderName, Headers, Message, Method, Request, Response, StatusCode, Uri, UriError};
 use std::borrow::Cow;
 
@@ -72,6 +73,9 @@ pub enum ParseErrorKind {
     /// The method in CSeq is not that of the request line.
     #[error("the CSeq method is not the request's")]
     MethodMismatch,
+    /// `rsip` does not read what our normaliser made; no input is known that comes to this.
+    #[error("the headers cannot be read")]
+    Refused,
     /// The body is shorter than Content-Length says.
     #[error("the body is shorter than Content-Length says")]
     BodyTooShort,
@@ -96,6 +100,7 @@ impl ParseError {
             | ParseErrorKind::Duplicate(_)
             | ParseErrorKind::Header(_)
             | ParseErrorKind::MethodMismatch
+            | ParseErrorKind::Refused
             | ParseErrorKind::BodyTooShort => StatusCode::BAD_REQUEST,
         })
     }
@@ -123,8 +128,16 @@ impl Message {
             _ => (wire, false),
         };
         let mut draft = Draft::default();
-        let result = draft.read(wire);
+        let mut head = CleanHead::default();
+        let result = draft.read(wire, &mut head);
         let result = if oversize { Err(ParseErrorKind::TooLarge) } else { result };
+        let result = match head.read() {
+            Some(headers) => {
+                draft.headers = headers;
+                result
+            }
+            None => Err(ParseErrorKind::Refused),
+        };
         match result.and_then(|body| draft.check(body)) {
             Ok(message) => Ok(message),
             Err(kind) => Err(ParseError { kind, partial: draft.partial() }),
@@ -154,7 +167,7 @@ impl Draft {
     }
 
     /// Reads start line and headers; gives the bytes behind the empty line.
-    fn read<'a>(&mut self, wire: &'a [u8]) -> Result<&'a [u8], ParseErrorKind> {
+    fn read<'a>(&mut self, wire: &'a [u8], head: &mut CleanHead) -> Result<&'a [u8], ParseErrorKind> {
         let (first, mut rest) = cut_line(wire).unwrap_or((wire, &[]));
         let long = first.len() > MAX_LINE;
         match read_start_line(&text(first), &mut self.method) {
@@ -209,12 +222,12 @@ impl Draft {
             }
             match shape {
                 Shape::Single => {
-                    if self.headers.has(&name) {
+                    if head.has(&name) {
                         self.note(ParseErrorKind::Duplicate(name.clone()));
                     }
-                    self.headers.push(name, value);
+                    head.push(name, value);
                 }
-                Shape::Free => self.headers.push(name, value),
+                Shape::Free => head.push(name, value),
                 Shape::List => {
                     let count = match () {
                         () if name == HeaderName::VIA => &mut vias,
@@ -226,18 +239,18 @@ impl Draft {
                     for element in split_list(value, b',') {
                         empty = false;
                         *count += 1;
-                        if *count > MAX_VIAS.min(MAX_ROUTES) || self.headers.len() >= MAX_HEADERS {
+                        if *count > MAX_VIAS.min(MAX_ROUTES) || head.len() >= MAX_HEADERS {
                             return Err(ParseErrorKind::TooManyHeaders);
                         }
-                        self.headers.push(name.clone(), element);
+                        head.push(name.clone(), element);
                     }
                     // An empty Allow or Accept says something, unlike an absent one (§20.1).
                     if empty {
-                        self.headers.push(name, "");
+                        head.push(name, "");
                     }
                 }
             }
-            if self.headers.len() > MAX_HEADERS {
+            if head.len() > MAX_HEADERS {
                 return Err(ParseErrorKind::TooManyHeaders);
             }
         }
