@@ -1,6 +1,7 @@
 //! One engine with its media set and the answers it still has to be given.
 
 use super::io::Io;
+use super::sound::Delivery;
 use super::{ClientEvent, EngineId};
 use crate::api::{Command, Event, Reply, Snapshot};
 use crate::engine::{Engine, Lease, NoLease, NoRoute, Output, Record, ResolveError, StreamEvent, StreamFault};
@@ -100,9 +101,14 @@ impl Host {
         }
     }
 
-    /// Files and devices that helpers have opened.
-    pub(super) fn serve_sound(&mut self, now: Instant, io: &mut Io) {
-        let _ = (now, io);
+    /// Gives a session the file or device that was opened for it, or tells the engine that it cannot be had.
+    pub(super) fn deliver(&mut self, now: Instant, session: MediaId, delivery: Delivery) {
+        match (delivery, &mut self.media) {
+            (Delivery::Source(source), Some(media)) => media.attach(now, session, Some(source), None),
+            (Delivery::Sink(sink), Some(media)) => media.attach(now, session, None, Some(sink)),
+            (Delivery::Event(event), _) => self.answers.push_back(Answer::Media(session, event)),
+            (Delivery::Source(_) | Delivery::Sink(_), None) => {}
+        }
     }
 
     fn pump_media(&mut self, io: &mut Io) {
@@ -174,7 +180,11 @@ impl Host {
                 let set = SetId(self.id.0);
                 let rng = &mut io.rng;
                 let sets = self.media.get_or_insert_with(|| MediaSet::new(set, rng.fork(), epoch));
+                let deliveries = io.sounds.read(self.id, media, &command);
                 sets.handle_command(now, media, command);
+                for delivery in deliveries {
+                    self.deliver(now, media, delivery);
+                }
             }
             Output::Event(event) => {
                 self.stopped |= event == Event::Stopped;

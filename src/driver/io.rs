@@ -4,6 +4,7 @@ use super::client::{Delivery, Subscriber};
 use super::datagram::{Datagrams, PAUSE, bind_pair, local_address};
 use super::host::Answer;
 use super::resolver::Resolver;
+use super::sound::Sounds;
 use super::stream::{Connection, Listener, Progress, Stage, fault};
 use super::{ClientEvent, DriverConfig, EngineId, Trace, Traced};
 use crate::engine::{FlowVia, Lease, NoLease, NoRoute, Protocol, Transmit};
@@ -50,6 +51,7 @@ pub(super) struct Io {
     timed: BTreeMap<usize, Instant>,
     port_turn: u32,
     pub(super) resolver: Resolver,
+    pub(super) sounds: Sounds,
     pub(super) subscribers: Vec<Subscriber>,
     pub(super) trace: Option<Trace>,
     pub(super) counters: Counters,
@@ -70,7 +72,8 @@ impl Io {
             writable: Vec::new(),
             timed: BTreeMap::new(),
             port_turn: rng.u32() >> 1,
-            resolver: Resolver::new(waker),
+            resolver: Resolver::new(waker.clone()),
+            sounds: Sounds::new(waker),
             subscribers: Vec::new(),
             trace: None,
             counters: Counters::default(),

@@ -15,6 +15,7 @@ mod datagram;
 mod host;
 mod io;
 mod resolver;
+pub(crate) mod sound;
 mod stream;
 mod turn;
 

@@ -382,8 +382,18 @@ impl Loop {
             host.call(&mut self.io, |engine| engine.handle_resolved(now, id, answer));
             host.settle(now, &mut self.io);
         }
-        for host in &mut self.hosts {
-            host.serve_sound(now, &mut self.io);
+        while let Some((engine, media, delivery)) = self.io.sounds.next() {
+            let Some(host) = self.hosts.get_mut(usize::from(engine.0)) else { continue };
+            host.deliver(now, media, delivery);
+            host.settle(now, &mut self.io);
         }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        // Sessions first: with them go their ends of the recordings.
+        self.hosts.clear();
+        self.io.sounds.finish();
     }
 }

@@ -1,0 +1,315 @@
+//! From the names in a [`Route`] to open files and devices; all opening happens on helper threads.
+
+use super::EngineId;
+use crate::device::builtin;
+use crate::device::clip::Clip;
+use crate::device::record::{Recorder, Writer};
+use crate::device::wav::{Sound, WavError};
+use crate::id::MediaId;
+use crate::media::codec::CODECS;
+use crate::media::command::{AudioSink, AudioSource, Builtin, MediaCommand, MediaEvent, Route};
+use crate::media::set::{SoundSink, SoundSource};
+use crate::sdp::plan::MediaPlan;
+use mio::Waker;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+/// Sample rate of a recording when no codec is known.
+const RATE: u32 = 16_000;
+/// How long the end of the program waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One wish of one session; a later wish makes it stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) engine: EngineId,
+    pub(crate) media: MediaId,
+    wish: u64,
+}
+
+/// What a helper has opened.
+pub(crate) enum Opened {
+    Source(Box<dyn SoundSource>),
+    Sink(Box<dyn SoundSink>),
+    /// It cannot be had, or has stopped working: slug and cause.
+    Failed(&'static str, String),
+}
+
+/// Tells the loop what a helper has opened.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    sender: Sender<(Key, Opened)>,
+    waker: Arc<Waker>,
+}
+
+impl Report {
+    pub(crate) fn send(&self, key: Key, opened: Opened) {
+        // Without a loop nobody cares.
+        if self.sender.send((key, opened)).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+/// What a session was last told to use.
+#[derive(Debug)]
+struct Session {
+    source: (u64, AudioSource),
+    sink: (u64, AudioSink),
+    rate: u32,
+}
+
+struct FileJob {
+    key: Key,
+    path: String,
+    repeat: bool,
+}
+
+/// What is open and being opened, for all sessions of all engines.
+pub(super) struct Sounds {
+    report: Report,
+    opened: Receiver<(Key, Opened)>,
+    sessions: BTreeMap<(EngineId, MediaId), Session>,
+    wishes: u64,
+    files: Option<Sender<FileJob>>,
+    writer: Option<Writer>,
+    #[cfg(feature = "audio")]
+    devices: Option<crate::device::audio::Control>,
+}
+
+/// Something for a session: to attach, or to tell its engine.
+pub(super) enum Delivery {
+    Source(Box<dyn SoundSource>),
+    Sink(Box<dyn SoundSink>),
+    Event(MediaEvent),
+}
+
+fn failed(slug: &str, cause: String) -> Delivery {
+    Delivery::Event(MediaEvent::DeviceFailed { slug: slug.to_owned(), cause })
+}
+
+fn codec_rate(plan: &MediaPlan) -> u32 {
+    let name = plan.streams.first().map(|stream| stream.codec.name.as_str());
+    let codec = name.and_then(|name| CODECS.iter().find(|codec| codec.name.eq_ignore_ascii_case(name)));
+    codec.map_or(RATE, |codec| codec.sample_rate)
+}
+
+impl Sounds {
+    pub(super) fn new(waker: Arc<Waker>) -> Self {
+        let (sender, opened) = channel();
+        Self {
+            report: Report { sender, waker },
+            opened,
+            sessions: BTreeMap::new(),
+            wishes: 0,
+            files: None,
+            writer: None,
+            #[cfg(feature = "audio")]
+            devices: None,
+        }
+    }
+
+    /// Reads a command on its way to the media set, and opens what it names. What needs no helper is delivered at once.
+    pub(super) fn read(&mut self, engine: EngineId, media: MediaId, command: &MediaCommand) -> Vec<Delivery> {
+        match command {
+            MediaCommand::Open { plan, route, settings: _ } => self.route(engine, media, route, Some(codec_rate(plan))),
+            MediaCommand::Route(route) => self.route(engine, media, route, None),
+            MediaCommand::Close => {
+                self.sessions.remove(&(engine, media));
+                Vec::new()
+            }
+            MediaCommand::SetPlan(_) | MediaCommand::Mute(_) | MediaCommand::SendDtmf { .. } => Vec::new(),
+        }
+    }
+
+    fn route(&mut self, engine: EngineId, media: MediaId, route: &Route, rate: Option<u32>) -> Vec<Delivery> {
+        let Route::Local { source, sink } = route else {
+            self.sessions.remove(&(engine, media));
+            return Vec::new();
+        };
+        self.wishes += 2;
+        let (hears, says) = (self.wishes, self.wishes + 1);
+        let old = self.sessions.remove(&(engine, media));
+        let rate = rate.or(old.as_ref().map(|old| old.rate)).unwrap_or(RATE);
+        let mut session = Session { source: (says, source.clone()), sink: (hears, sink.clone()), rate };
+        let mut deliveries = Vec::new();
+        let key = |wish| Key { engine, media, wish };
+        // What stays is not opened again: a recording would begin anew.
+        let (old_source, old_sink) = old.map(|old| (old.source, old.sink)).unzip();
+        match old_source.filter(|old| old.1 == *source) {
+            Some(same) => session.source = same,
+            None => deliveries.extend(self.open_source(key(says), source)),
+        }
+        match old_sink.filter(|old| old.1 == *sink) {
+            Some(same) => session.sink = same,
+            None => deliveries.extend(self.open_sink(key(hears), sink, rate)),
+        }
+        self.sessions.insert((engine, media), session);
+        deliveries
+    }
+
+    fn open_source(&mut self, key: Key, source: &AudioSource) -> Option<Delivery> {
+        match source {
+            AudioSource::None | AudioSource::Silence | AudioSource::Tone(_) | AudioSource::Echo => None,
+            AudioSource::Builtin(which) => {
+                Some(Delivery::Source(Box::new(Clip::new(builtin::sound(*which), *which == Builtin::Music))))
+            }
+            AudioSource::File { path, repeat } => {
+                let job = FileJob { key, path: path.clone(), repeat: *repeat };
+                let refused = match self.files() {
+                    Some(files) => files.send(job).is_err(),
+                    None => true,
+                };
+                refused.then(|| failed("audio.file", format!("{path}: no thread to read it")))
+            }
+            AudioSource::Device(name) => self.open_device(key, name, true),
+        }
+    }
+
+    fn open_sink(&mut self, key: Key, sink: &AudioSink, rate: u32) -> Option<Delivery> {
+        match sink {
+            AudioSink::None => None,
+            AudioSink::File(path) => Some(match self.record(key, path, rate) {
+                Ok(recorder) => Delivery::Sink(Box::new(recorder)),
+                Err(error) => failed("audio.file", format!("{path}: {error}")),
+            }),
+            AudioSink::Device(name) | AudioSink::DeviceAndFile(name, _) => self.open_device(key, name, false),
+        }
+    }
+
+    fn record(&mut self, key: Key, path: &str, rate: u32) -> std::io::Result<Recorder> {
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => Writer::start()?,
+        };
+        let report = self.report.clone();
+        let notice = Box::new(move |cause| report.send(key, Opened::Failed("audio.file", cause)));
+        let recorder = writer.record(PathBuf::from(path), rate, notice);
+        self.writer = Some(writer);
+        recorder
+    }
+
+    #[cfg(feature = "audio")]
+    fn open_device(&mut self, key: Key, name: &str, capture: bool) -> Option<Delivery> {
+        let report = self.report.clone();
+        let devices = self.devices.get_or_insert_with(|| crate::device::audio::Control::new(report));
+        devices.open(key, name, capture).err().map(|error| failed("audio.busy", error.to_string()))
+    }
+
+    #[cfg(not(feature = "audio"))]
+    fn open_device(&mut self, key: Key, name: &str, capture: bool) -> Option<Delivery> {
+        let slug = if capture { "audio.no-input" } else { "audio.no-output" };
+        // Through the queue like any other failure, so that a file beside the device is still recorded.
+        self.report.send(key, Opened::Failed(slug, format!("{name}: this program was built without sound cards")));
+        None
+    }
+
+    fn files(&mut self) -> Option<&Sender<FileJob>> {
+        if self.files.is_none() {
+            let (sender, jobs) = channel();
+            let report = self.report.clone();
+            let reader = std::thread::Builder::new().name("files".into()).stack_size(256 * 1024);
+            reader.spawn(move || read_files(&jobs, &report)).ok()?;
+            self.files = Some(sender);
+        }
+        self.files.as_ref()
+    }
+
+    /// The next thing that a helper has opened, or failed to.
+    pub(super) fn next(&mut self) -> Option<(EngineId, MediaId, Delivery)> {
+        loop {
+            let (key, opened) = self.opened.try_recv().ok()?;
+            let Key { engine, media, wish } = key;
+            let Some(session) = self.sessions.get(&(engine, media)) else {
+                // The call is over; only a recording that went wrong is still of interest.
+                if let Opened::Failed("audio.file", cause) = opened {
+                    return Some((engine, media, failed("audio.file", cause)));
+                }
+                continue;
+            };
+            let (source, sink) = (session.source.0 == wish, session.sink.0 == wish);
+            let beside = match &session.sink.1 {
+                AudioSink::DeviceAndFile(_, path) if sink => Some((path.clone(), session.rate)),
+                AudioSink::DeviceAndFile(..) | AudioSink::None | AudioSink::File(_) | AudioSink::Device(_) => None,
+            };
+            let delivery = match (opened, beside) {
+                (Opened::Source(opened), _) if source => Delivery::Source(opened),
+                (Opened::Sink(device), Some((path, _))) => match self.record(key, &path, device.rate()) {
+                    Ok(recorder) => Delivery::Sink(Box::new(Both { device, recorder })),
+                    Err(error) => {
+                        self.report.send(key, Opened::Failed("audio.file", format!("{path}: {error}")));
+                        Delivery::Sink(device)
+                    }
+                },
+                (Opened::Sink(opened), None) if sink => Delivery::Sink(opened),
+                // No loudspeaker: what is heard can still be recorded.
+                (Opened::Failed(slug, cause), Some((path, rate))) if slug != "audio.file" => {
+                    if let Ok(recorder) = self.record(key, &path, rate) {
+                        self.report.send(key, Opened::Failed(slug, cause));
+                        if let Some(session) = self.sessions.get_mut(&(engine, media)) {
+                            session.sink.1 = AudioSink::File(path);
+                        }
+                        Delivery::Sink(Box::new(recorder))
+                    } else {
+                        failed(slug, cause)
+                    }
+                }
+                (Opened::Failed(slug, cause), _) if source || sink => failed(slug, cause),
+                (Opened::Source(_) | Opened::Sink(_) | Opened::Failed(..), _) => continue, // not wanted any more
+            };
+            return Some((engine, media, delivery));
+        }
+    }
+
+    /// Brings all recordings to the disk.
+    pub(super) fn finish(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.finish(PATIENCE);
+        }
+    }
+}
+
+/// A loudspeaker and a recording of what it plays.
+struct Both {
+    device: Box<dyn SoundSink>,
+    recorder: Recorder,
+}
+
+impl SoundSink for Both {
+    fn rate(&self) -> u32 {
+        self.device.rate()
+    }
+
+    fn write(&mut self, pcm: &[i16]) {
+        self.device.write(pcm);
+        self.recorder.write(pcm);
+    }
+
+    fn wanted(&self) -> Option<usize> {
+        self.device.wanted()
+    }
+}
+
+/// The reader thread: files that are played by several calls are in memory once.
+fn read_files(jobs: &Receiver<FileJob>, report: &Report) {
+    let mut kept: BTreeMap<String, (Option<SystemTime>, Weak<Sound>)> = BTreeMap::new();
+    while let Ok(FileJob { key, path, repeat }) = jobs.recv() {
+        kept.retain(|_, (_, sound)| sound.strong_count() > 0);
+        let changed = std::fs::metadata(&path).and_then(|about| about.modified()).ok();
+        let still = kept.get(&path).filter(|kept| kept.0 == changed).and_then(|kept| kept.1.upgrade());
+        let sound: Result<Arc<Sound>, WavError> = match still {
+            Some(sound) => Ok(sound),
+            None => Sound::load(Path::new(&path)).map(Arc::new),
+        };
+        match sound {
+            Ok(sound) => {
+                kept.insert(path, (changed, Arc::downgrade(&sound)));
+                report.send(key, Opened::Source(Box::new(Clip::new(sound, repeat))));
+            }
+            Err(error) => report.send(key, Opened::Failed("audio.file", format!("{path}: {error}"))),
+        }
+    }
+}
