@@ -80,6 +80,11 @@ impl Loop {
         self.clock.epoch()
     }
 
+    #[cfg(test)]
+    pub(super) fn io_mut(&mut self) -> &mut Io {
+        &mut self.io
+    }
+
     pub(super) fn engine_count(&self) -> usize {
         self.hosts.len()
     }
