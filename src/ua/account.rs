@@ -1,41 +1,14 @@
 //! What a [`crate::ua::Ua`] is made with: accounts and the rules for calls.
 
+pub use crate::sdp::Capabilities;
+pub use crate::sip::auth::Credentials;
+
 use crate::api::AudioRoute;
 use crate::engine::Protocol;
 use crate::media::command::MediaSettings;
 use crate::sip::endpoint::Limits;
 use crate::sip::message::Uri;
-use crate::media::codec::{CODECS, CodecSpec};
-use crate::secret::Secret;
 use crate::time::Duration;
-
-/// What is offered and accepted for sound (moves to `sdp`).
-#[derive(Debug, Clone)]
-pub struct Capabilities {
-    /// Codecs in order of preference.
-    pub codecs: Vec<&'static CodecSpec>,
-    /// RFC 4733.
-    pub dtmf: bool,
-    /// Sound per packet.
-    pub ptime: Duration,
-}
-
-impl Default for Capabilities {
-    fn default() -> Self {
-        Self { codecs: CODECS.iter().collect(), dtmf: true, ptime: Duration::from_millis(20) }
-    }
-}
-
-/// User name and password, for one realm or for any (moves to `sip::auth`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user name of the digest.
-    pub user: String,
-    /// The password.
-    pub password: Secret,
-    /// Only answer challenges of this realm; `None` answers any.
-    pub realm: Option<String>,
-}
 
 /// Everything a softphone engine needs to know; made by `app` from the config file.
 #[derive(Debug, Clone)]

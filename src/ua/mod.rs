@@ -1,6 +1,9 @@
 //! The softphone: accounts, registrations and calls on one [`crate::sip`] endpoint.
 
 pub mod account;
+pub mod call;
+pub mod login;
+pub mod screen;
 
 pub use account::{AccountConfig, AudioConfig, CallConfig, UaConfig};
 

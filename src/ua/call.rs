@@ -1,0 +1,580 @@
+//! [`Call`]: one INVITE usage (RFC 3261 §13 to §15), the same for the softphone and for each leg of the PBX.
+//!
+//! ```text
+//!  dial ─▶ Routing ─Routed─▶ Offering ─Offer─▶ Calling ──2xx──▶ Established ─┬─ BYE ─▶ Closing ─▶ gone
+//!             ▲                                 │ │                 ▲        │
+//!             └────────── next target ──────────┘ └─ 3xx-6xx ─▶ …   │ ACK    └─ re-INVITE: Change
+//!  incoming ───▶ Incoming ──── Answer ────▶ Answered (2xx again and again) ──▶ hung up before the ACK: BYE after it
+//! ```
+//!
+//! Session descriptions pass through as bodies: a received offer is [`CallEvent::Offer`], its answer
+//! [`CallCommand::Answer`]. Who owns the call wires a negotiator to them, or another call (the PBX bridge).
+//! A call in `Closing` is over for its owner and only minds its open transactions.
+
+mod calls;
+mod incoming;
+mod leg;
+mod outgoing;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use calls::{Calls, Core};
+
+use crate::api::EndedBy;
+use crate::engine::{Flow, Protocol, StreamFault};
+use crate::id::AccountId;
+use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
+use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
+use crate::time::{Duration, Instant};
+use crate::ua::login::LoginError;
+use calls::Cx;
+use incoming::{Answered, Incoming};
+use leg::Leg;
+use outgoing::{Calling, Sent};
+use session::{Bye, Session};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// The methods that a call understands; also what Allow says.
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS";
+/// The type of the bodies that a call carries.
+pub const SDP: &str = "application/sdp";
+
+/// Names one offer of the peer until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OfferId(pub u32);
+
+/// Names one (early) dialog of a call: a fork of an outgoing INVITE, or the only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LegId(pub u32);
+
+/// How to place a call.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    /// The Request-URI.
+    pub target: Uri,
+    /// To; made from the target when absent.
+    pub to: Option<NameAddr>,
+    /// Who we are, without tag.
+    pub from: NameAddr,
+    /// User part of our Contact.
+    pub contact_user: Option<String>,
+    /// Where the INVITE goes.
+    pub next_hop: NextHop,
+    /// Forces a transport.
+    pub transport: Option<Protocol>,
+    /// Whose credentials answer a challenge of the next hop; only for the account's own server (threats C8).
+    pub login: Option<AccountId>,
+    /// Hops that the INVITE may still take.
+    pub max_forwards: u8,
+    /// User-Agent.
+    pub user_agent: String,
+    /// Cancelled when nobody answers for so long.
+    pub answer_timeout: Option<Duration>,
+}
+
+/// Where an outgoing INVITE goes first.
+#[derive(Debug, Clone)]
+pub enum NextHop {
+    /// To the host of the Request-URI.
+    Target,
+    /// To this server, without a Route header (the registrar of our domain).
+    Server(Uri),
+    /// Through this outbound proxy, as a loose route.
+    Proxy(Uri),
+    /// Along a known route (the flow of a binding).
+    Route(Route),
+}
+
+/// How to take a call.
+#[derive(Debug, Clone)]
+pub struct Accept {
+    /// User part of our Contact.
+    pub contact_user: Option<String>,
+    /// Whose credentials answer a challenge on this flow; only when it is the account's own server.
+    pub login: Option<AccountId>,
+    /// Server header.
+    pub user_agent: String,
+    /// Refused (480) when not answered for so long.
+    pub ring_timeout: Option<Duration>,
+}
+
+/// What an owner tells a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallCommand {
+    /// Our offer: sends the INVITE after [`CallEvent::Routed`], or a re-INVITE in an established call.
+    Offer {
+        /// SDP.
+        body: Vec<u8>,
+    },
+    /// Tells the caller about progress (180, 183), with SDP for early media.
+    Progress {
+        /// 101 to 199.
+        status: StatusCode,
+        /// The answer so far.
+        body: Option<Vec<u8>>,
+    },
+    /// Accepts an offer, and with it the call or the change. To [`CallEvent::OfferWanted`] the body is our own offer.
+    Answer {
+        /// Which offer.
+        id: OfferId,
+        /// SDP.
+        body: Vec<u8>,
+    },
+    /// Refuses an offer: before the call is answered this refuses the call.
+    Refuse {
+        /// Which offer.
+        id: OfferId,
+        /// 400 to 699.
+        status: StatusCode,
+    },
+    /// Refuses an incoming call (300 to 699), also before its offer came up.
+    Reject {
+        /// The status.
+        status: StatusCode,
+    },
+    /// Ends the call in any state: CANCEL, BYE or 480.
+    HangUp,
+}
+
+/// What a call tells its owner.
+#[derive(Debug, Clone)]
+pub enum CallEvent {
+    /// The way is known: our address towards the peer. Wants [`CallCommand::Offer`]. Comes again when another server is tried.
+    Routed {
+        /// Our SIP address; its IP is the one to announce in SDP.
+        local: SocketAddr,
+        /// The server that is tried.
+        peer: SocketAddr,
+    },
+    /// The peer offers: in its INVITE or a re-INVITE.
+    Offer {
+        /// Names it in the answer.
+        id: OfferId,
+        /// SDP as it came.
+        body: Vec<u8>,
+        /// The address that it came to; its IP is the one to announce.
+        local: SocketAddr,
+    },
+    /// An INVITE or re-INVITE without offer: ours goes out as the body of [`CallCommand::Answer`].
+    OfferWanted {
+        /// Names it in the answer.
+        id: OfferId,
+        /// The address that it came to.
+        local: SocketAddr,
+    },
+    /// An answer to our offer. `early`: in a provisional response, more forks may answer.
+    Answer {
+        /// Which dialog; each fork needs its own negotiator.
+        leg: LegId,
+        /// SDP as it came.
+        body: Vec<u8>,
+        /// Before the final response.
+        early: bool,
+    },
+    /// 101 to 199 came.
+    Ringing {
+        /// Which dialog.
+        leg: LegId,
+        /// The status.
+        status: StatusCode,
+    },
+    /// The call is up: a 2xx came, or the ACK for ours. Its answer has come before, if there is one.
+    Established {
+        /// The dialog that won.
+        leg: LegId,
+    },
+    /// Our re-INVITE was refused; the session goes on as it was.
+    OfferRefused {
+        /// Status, 408 and 503 for silence and broken transport.
+        status: StatusCode,
+        /// 491: both sides offered at once; try again after this time (§14.1).
+        retry_after: Option<Duration>,
+    },
+    /// The change that we accepted is confirmed by the ACK (with its answer, if ours was the offer, as `Answer`).
+    ChangeDone,
+    /// The call is over. Nothing follows but what it owes the network.
+    Ended(Ending),
+}
+
+/// Why a call is over.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Who ended it.
+    pub by: EndedBy,
+    /// The reason.
+    pub cause: EndCause,
+}
+
+/// The reason of an [`Ending`].
+#[derive(Debug, Clone)]
+pub enum EndCause {
+    /// One side hung up an established call.
+    HungUp,
+    /// We gave up an outgoing call before it was answered.
+    Cancelled,
+    /// The caller gave up.
+    CallerGone,
+    /// We refused an incoming call.
+    Refused(StatusCode),
+    /// The peer or a server refused ours.
+    Rejected {
+        /// Its response.
+        response: Box<Response>,
+        /// Where it came from.
+        flow: Flow,
+    },
+    /// Nobody answered in time: the call was cancelled, or refused by 480.
+    NoAnswer {
+        /// How long it rang.
+        after: Duration,
+    },
+    /// There is no way to the callee.
+    NoRoute(RouteError),
+    /// The server did not react, or the connection failed.
+    Unreachable {
+        /// Where we sent to.
+        peer: SocketAddr,
+        /// UDP or TCP.
+        protocol: Protocol,
+        /// Silence or a broken connection.
+        error: TxnError,
+    },
+    /// A challenge that could not be answered.
+    Login {
+        /// Why.
+        error: LoginError,
+        /// The challenge.
+        response: Box<Response>,
+        /// Where it came from.
+        flow: Flow,
+    },
+    /// Our 2xx was never acknowledged (64·T1).
+    NoAck,
+    /// The peer broke the rules of dialogs (no Contact, unreadable headers).
+    Broken(String),
+}
+
+impl EndCause {
+    /// The SIP status that stands for it, if there is one.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused(status) => Some(*status),
+            Self::Rejected { response, .. } | Self::Login { response, .. } => Some(response.status),
+            Self::Unreachable { error, .. } => Some(error.status()),
+            Self::CallerGone => StatusCode::new(487),
+            Self::HungUp
+            | Self::Cancelled
+            | Self::NoAnswer { .. }
+            | Self::NoRoute(_)
+            | Self::NoAck
+            | Self::Broken(_) => None,
+        }
+    }
+}
+
+/// A command that makes no sense in the state the call is in; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the call is {state}")]
+pub struct WrongState {
+    /// The state in a word, as in the snapshot.
+    pub state: &'static str,
+}
+
+/// One INVITE usage.
+#[derive(Debug)]
+pub struct Call {
+    call_id: String,
+    local_tag: String,
+    user_agent: String,
+    contact_user: Option<String>,
+    login: Option<AccountId>,
+    /// Servers that may challenge us with our own realm: those that the account's INVITE went to or came from.
+    trusted: Vec<SocketAddr>,
+    next_offer: u32,
+    next_leg: u32,
+    /// CSeq of our last INVITE outside a dialog.
+    last_seq: u32,
+    state: State,
+    /// Our INVITE while its transaction lives: later 2xx of other forks are acknowledged and ended with it.
+    invite: Option<Sent>,
+    /// Requests of ours inside dialogs, by transaction.
+    byes: BTreeMap<TxnId, Bye>,
+    /// Dialogs that have ended, or never were wanted, kept to acknowledge repeated 2xx.
+    strays: Vec<Leg>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Outgoing: the way to the next hop is asked for.
+    Routing { dial: Box<Dial>, route: RouteId, since: Instant },
+    /// Outgoing: the owner makes its offer.
+    Offering { dial: Box<Dial>, route: Route, since: Instant },
+    /// Outgoing: the INVITE is out.
+    Calling(Box<Calling>),
+    /// Incoming: the INVITE waits for our final response.
+    Incoming(Box<Incoming>),
+    /// Incoming: our 2xx waits for its ACK.
+    Answered(Box<Answered>),
+    /// Both sides talk.
+    Established(Box<Session>),
+    /// Over for the owner; transactions remain.
+    Closing,
+}
+
+impl Call {
+    /// The state in a word: `calling`, `ringing`, `incoming`, `talking` or `ending`.
+    pub fn state(&self) -> &'static str {
+        match &self.state {
+            State::Routing { .. } | State::Offering { .. } => "calling",
+            State::Calling(calling) if calling.early.is_empty() => "calling",
+            State::Calling(_) => "ringing",
+            State::Incoming(_) => "incoming",
+            State::Answered(answered) if answered.is_leaving() => "ending",
+            State::Answered(_) | State::Established(_) => "talking",
+            State::Closing => "ending",
+        }
+    }
+
+    /// True once the owner has been told that it is over.
+    pub fn is_over(&self) -> bool {
+        match &self.state {
+            State::Closing => true,
+            State::Answered(answered) => answered.is_leaving(),
+            State::Routing { .. }
+            | State::Offering { .. }
+            | State::Calling(_)
+            | State::Incoming(_)
+            | State::Established(_) => false,
+        }
+    }
+
+    /// Our tag in all its dialogs.
+    pub fn local_tag(&self) -> &str {
+        &self.local_tag
+    }
+
+    /// The Call-ID header.
+    pub fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.state, State::Closing)
+            && self.invite.is_none()
+            && self.byes.is_empty()
+            && self.strays.iter().all(Leg::is_idle)
+    }
+
+    fn next_offer(&mut self) -> OfferId {
+        self.next_offer = self.next_offer.wrapping_add(1);
+        OfferId(self.next_offer)
+    }
+
+    fn next_leg(&mut self) -> LegId {
+        let leg = LegId(self.next_leg);
+        self.next_leg = self.next_leg.wrapping_add(1);
+        leg
+    }
+
+    fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Closing)
+    }
+
+    fn wrong_state(&self) -> WrongState {
+        WrongState { state: self.state() }
+    }
+
+    fn handle_routed(&mut self, now: Instant, cx: &mut Cx<'_, '_>, id: RouteId, result: Result<Route, RouteError>) {
+        let asked = matches!(&self.state, State::Routing { route, .. } if *route == id);
+        if asked {
+            self.handle_first_route(now, cx, result);
+            return;
+        }
+        let mut strays = std::mem::take(&mut self.strays);
+        let mut parcels = Vec::new();
+        let legs = strays.iter_mut().chain(match &mut self.state {
+            State::Established(session) => Some(&mut session.leg),
+            State::Answered(answered) => Some(&mut answered.leg),
+            State::Routing { .. }
+            | State::Offering { .. }
+            | State::Calling(_)
+            | State::Incoming(_)
+            | State::Closing => None,
+        });
+        for leg in legs {
+            if leg.is_asking(id) {
+                parcels = leg.handle_routed(cx, result);
+                break;
+            }
+        }
+        self.strays = strays;
+        for (request, route) in parcels {
+            self.dispatch(now, cx, request, &route);
+        }
+    }
+
+    fn handle_request(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, request: Request, flow: Flow) {
+        match &self.state {
+            State::Established(_) | State::Answered(_) => self.handle_in_session(now, cx, txn, request, flow),
+            // An early dialog: only BYE from the caller and OPTIONS make sense; a second INVITE waits (§14.2).
+            State::Incoming(_) => self.handle_in_ringing(now, cx, txn, &request),
+            State::Calling(_) if request.method == Method::Bye => {
+                cx.respond(now, txn, &request, StatusCode::OK, self);
+            }
+            State::Calling(_) | State::Routing { .. } | State::Offering { .. } | State::Closing => {
+                cx.respond(now, txn, &request, status(481), self);
+            }
+        }
+    }
+
+    fn handle_response(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, response: Response, flow: Flow) {
+        if self.invite.as_ref().is_some_and(|invite| invite.txn == txn) {
+            self.handle_invite_response(now, cx, response, flow);
+        } else if self.byes.contains_key(&txn) {
+            self.handle_bye_response(now, cx, txn, &response, flow);
+        } else if let State::Established(_) = &self.state {
+            self.handle_change_response(now, cx, txn, response, flow);
+        }
+    }
+
+    fn handle_failed(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, error: TxnError) {
+        if self.invite.as_ref().is_some_and(|invite| invite.txn == txn) {
+            self.handle_invite_failed(now, cx, error);
+        } else if self.byes.remove(&txn).is_none() {
+            self.handle_change_failed(cx, txn, error.status());
+        }
+    }
+
+    fn handle_terminated(&mut self, txn: TxnId) {
+        if self.invite.as_ref().is_some_and(|invite| invite.txn == txn) {
+            self.invite = None;
+        }
+        self.byes.remove(&txn);
+    }
+
+    fn handle_command(&mut self, now: Instant, cx: &mut Cx<'_, '_>, command: CallCommand) -> Result<(), WrongState> {
+        match command {
+            CallCommand::Offer { body } => match &self.state {
+                State::Offering { .. } => {
+                    self.send_invite(now, cx, body);
+                    Ok(())
+                }
+                State::Established(_) => self.send_change(now, cx, body),
+                State::Routing { .. }
+                | State::Calling(_)
+                | State::Incoming(_)
+                | State::Answered(_)
+                | State::Closing => Err(self.wrong_state()),
+            },
+            CallCommand::Progress { status, body } => self.send_progress(now, cx, status, body),
+            CallCommand::Answer { id, body } => self.send_answer(now, cx, id, body),
+            CallCommand::Refuse { id, status } => self.refuse_offer(now, cx, id, status),
+            CallCommand::Reject { status } => self.reject(now, cx, status),
+            CallCommand::HangUp => self.hang_up(now, cx),
+        }
+    }
+
+    fn hang_up(&mut self, now: Instant, cx: &mut Cx<'_, '_>) -> Result<(), WrongState> {
+        if self.is_over() {
+            return Err(self.wrong_state());
+        }
+        match self.take_state() {
+            State::Routing { .. } | State::Offering { .. } => {
+                self.end(cx, EndedBy::Local, EndCause::Cancelled);
+            }
+            State::Calling(_) => {
+                self.cancel_invite(now, cx);
+                self.end(cx, EndedBy::Local, EndCause::Cancelled);
+            }
+            State::Incoming(incoming) => {
+                self.refuse_invite(now, cx, &incoming, status(480));
+                self.end(cx, EndedBy::Local, EndCause::Refused(status(480)));
+            }
+            // §15: no BYE before the ACK has come.
+            State::Answered(mut answered) => {
+                answered.leave();
+                self.state = State::Answered(answered);
+                cx.emit(CallEvent::Ended(Ending { by: EndedBy::Local, cause: EndCause::HungUp }));
+            }
+            State::Established(session) => {
+                self.leave_session(now, cx, *session);
+                self.end(cx, EndedBy::Local, EndCause::HungUp);
+            }
+            State::Closing => {}
+        }
+        Ok(())
+    }
+
+    /// Tells the owner; what is left are open transactions.
+    fn end(&mut self, cx: &mut Cx<'_, '_>, by: EndedBy, cause: EndCause) {
+        self.state = State::Closing;
+        cx.emit(CallEvent::Ended(Ending { by, cause }));
+    }
+
+    fn handle_timeout(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {
+        match &self.state {
+            State::Routing { .. } | State::Offering { .. } | State::Calling(_) => {
+                if let Some((after, true)) = self.answer_deadline().map(|(at, after)| (after, at <= now)) {
+                    if let State::Calling(_) = self.take_state() {
+                        self.cancel_invite(now, cx);
+                    }
+                    self.end(cx, EndedBy::Local, EndCause::NoAnswer { after });
+                }
+            }
+            State::Incoming(_) => self.handle_ring_timeout(now, cx),
+            State::Answered(_) => self.handle_ack_timeout(now, cx),
+            State::Established(_) => self.handle_change_timeout(now, cx),
+            State::Closing => {}
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Routing { .. } | State::Offering { .. } | State::Calling(_) => {
+                self.answer_deadline().map(|(at, _)| at)
+            }
+            State::Incoming(incoming) => incoming.deadline(),
+            State::Answered(answered) => Some(answered.resend.deadline()),
+            State::Established(session) => session.deadline(),
+            State::Closing => None,
+        }
+    }
+}
+
+/// A status that is written as a number in this program.
+pub(crate) fn status(code: u16) -> StatusCode {
+    StatusCode::new(code).expect("a literal in 100..=699")
+}
+
+/// The Contact under which a dialog reaches us at `local`.
+pub(crate) fn contact(user: Option<&str>, local: SocketAddr, protocol: Protocol) -> NameAddr {
+    let uri = Uri::sip(user, crate::sip::message::Host::Ip(local.ip())).with_port(local.port());
+    NameAddr::new(match protocol {
+        Protocol::Udp => uri,
+        Protocol::Tcp => uri.with_param("transport", "tcp"),
+    })
+}
+
+/// The status for a stream fault or silence, for owners that need a fact.
+pub(crate) const fn fault_name(fault: StreamFault) -> &'static str {
+    match fault {
+        StreamFault::Refused => "refused",
+        StreamFault::Timeout => "timeout",
+        StreamFault::Unreachable => "unreachable",
+        StreamFault::Reset => "reset",
+        StreamFault::Overflow => "overflow",
+    }
+}
+
+/// The headers that every request of a call gets besides those of its dialog.
+fn decorate(request: &mut Request, contact: Option<&NameAddr>, user_agent: &str) {
+    if let Some(contact) = contact {
+        request.headers.set(HeaderName::CONTACT, contact.to_string());
+    }
+    if request.method == Method::Invite {
+        request.headers.set(HeaderName::ALLOW, ALLOW);
+    }
+    request.headers.set(HeaderName::USER_AGENT, user_agent);
+}

@@ -1,0 +1,352 @@
+//! Calls that come to us (RFC 3261 §13.3): ringing, the answer, its repetition until the ACK.
+
+use super::calls::Cx;
+use super::leg::Leg;
+use super::outgoing::sdp_of;
+use super::session::{Change, Session, refusal_of};
+use super::{Accept, ALLOW, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact, status};
+use crate::api::EndedBy;
+use crate::engine::Flow;
+use crate::sip::dialog::Dialog;
+use crate::sip::endpoint::TxnId;
+use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode};
+use crate::time::{Duration, Instant};
+use std::collections::BTreeMap;
+
+/// Round-trip estimate of RFC 3261 §17.1.1.1.
+const T1: Duration = Duration::from_millis(500);
+/// The longest pause between repetitions.
+const T2: Duration = Duration::from_secs(4);
+
+/// An INVITE without final response.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    txn: TxnId,
+    request: Request,
+    leg: Leg,
+    contact: NameAddr,
+    offer: OfferId,
+    /// No offer came: ours goes into the 2xx and the ACK brings the answer.
+    late: bool,
+    refuse_at: Option<(Instant, Duration)>,
+}
+
+/// Our 2xx has no ACK yet.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) leg: Leg,
+    pub(super) resend: Resend,
+    late: bool,
+    then: Then,
+}
+
+/// What the ACK leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Talk,
+    HangUp,
+}
+
+/// A 2xx to INVITE that is repeated until its ACK comes (§13.3.1.4), over streams too.
+#[derive(Debug)]
+pub(super) struct Resend {
+    txn: TxnId,
+    seq: u32,
+    response: Response,
+    next_at: Instant,
+    interval: Duration,
+    give_up_at: Instant,
+}
+
+/// What [`Resend::handle_timeout`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    Waiting,
+    Over,
+}
+
+impl Resend {
+    pub(super) fn new(now: Instant, txn: TxnId, seq: u32, response: Response) -> Self {
+        Self { txn, seq, response, next_at: now + T1, interval: T1, give_up_at: now + 64 * T1 }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.next_at.min(self.give_up_at)
+    }
+
+    pub(super) fn is_acknowledged_by(&self, ack: &Request) -> bool {
+        ack.headers.cseq().is_ok_and(|cseq| cseq.seq == self.seq)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, cx: &mut Cx<'_, '_>) -> Patience {
+        if self.give_up_at <= now {
+            return Patience::Over;
+        }
+        if self.next_at <= now {
+            cx.core.endpoint.respond(now, self.txn, self.response.clone());
+            self.interval = (self.interval * 2).min(T2);
+            self.next_at = now + self.interval;
+        }
+        Patience::Waiting
+    }
+}
+
+impl Incoming {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.refuse_at.map(|(at, _)| at)
+    }
+}
+
+impl Answered {
+    pub(super) const fn is_leaving(&self) -> bool {
+        matches!(self.then, Then::HangUp)
+    }
+
+    pub(super) const fn leave(&mut self) {
+        self.then = Then::HangUp;
+    }
+}
+
+impl Call {
+    /// Takes an INVITE outside any dialog, or says how to refuse it. The owner hears of its offer as an event.
+    pub(super) fn incoming(
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        txn: TxnId,
+        request: Request,
+        flow: Flow,
+        accept: Accept,
+    ) -> Result<Self, StatusCode> {
+        let local = cx.core.endpoint.route_back(&flow).local;
+        let contact = contact(accept.contact_user.as_deref(), local, flow.protocol);
+        let local_tag = cx.core.rng.tag();
+        let dialog =
+            Dialog::uas(&request, local_tag.clone(), contact.clone()).map_err(|error| error.status())?;
+        let mut call = Self {
+            call_id: dialog.id().call_id.clone(),
+            local_tag,
+            user_agent: accept.user_agent,
+            contact_user: accept.contact_user,
+            trusted: if accept.login.is_some() { vec![flow.peer] } else { Vec::new() },
+            login: accept.login,
+            next_offer: 0,
+            next_leg: 0,
+            last_seq: 0,
+            state: State::Closing,
+            invite: None,
+            byes: BTreeMap::new(),
+            strays: Vec::new(),
+        };
+        let offer = call.next_offer();
+        let leg = Leg::new(call.next_leg(), dialog, flow);
+        let body = sdp_of(&request.headers, &request.body);
+        let late = body.is_none();
+        cx.emit(match body {
+            Some(body) => CallEvent::Offer { id: offer, body, local },
+            None => CallEvent::OfferWanted { id: offer, local },
+        });
+        let refuse_at = accept.ring_timeout.map(|after| (now + after, after));
+        call.state = State::Incoming(Box::new(Incoming { txn, request, leg, contact, offer, late, refuse_at }));
+        Ok(call)
+    }
+
+    pub(super) fn send_progress(
+        &mut self,
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        code: StatusCode,
+        body: Option<Vec<u8>>,
+    ) -> Result<(), WrongState> {
+        let State::Incoming(incoming) = &self.state else { return Err(self.wrong_state()) };
+        let mut response = self.respond_to(&incoming.request, code, &incoming.contact);
+        if let Some(body) = body {
+            response.headers.set(HeaderName::CONTENT_TYPE, SDP);
+            response.body = body;
+        }
+        cx.core.endpoint.respond(now, incoming.txn, response);
+        Ok(())
+    }
+
+    pub(super) fn send_answer(
+        &mut self,
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        id: OfferId,
+        body: Vec<u8>,
+    ) -> Result<(), WrongState> {
+        match self.take_state() {
+            State::Incoming(incoming) if incoming.offer == id => {
+                let mut response = self.respond_to(&incoming.request, StatusCode::OK, &incoming.contact);
+                response.headers.set(HeaderName::ALLOW, ALLOW);
+                response.headers.set(HeaderName::CONTENT_TYPE, SDP);
+                response.body = body;
+                cx.core.endpoint.respond(now, incoming.txn, response.clone());
+                let seq = incoming.request.headers.cseq().map_or(0, |cseq| cseq.seq);
+                let resend = Resend::new(now, incoming.txn, seq, response);
+                let answered = Answered { leg: incoming.leg, resend, late: incoming.late, then: Then::Talk };
+                self.state = State::Answered(Box::new(answered));
+                Ok(())
+            }
+            State::Established(session) => {
+                self.state = State::Established(session);
+                self.accept_change(now, cx, id, body)
+            }
+            state @ (State::Incoming(_)
+            | State::Routing { .. }
+            | State::Offering { .. }
+            | State::Calling(_)
+            | State::Answered(_)
+            | State::Closing) => {
+                self.state = state;
+                Err(self.wrong_state())
+            }
+        }
+    }
+
+    pub(super) fn refuse_offer(
+        &mut self,
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        id: OfferId,
+        code: StatusCode,
+    ) -> Result<(), WrongState> {
+        match &self.state {
+            State::Incoming(incoming) if incoming.offer == id => self.reject(now, cx, code),
+            State::Established(_) => self.refuse_change(now, cx, id, code),
+            State::Incoming(_)
+            | State::Routing { .. }
+            | State::Offering { .. }
+            | State::Calling(_)
+            | State::Answered(_)
+            | State::Closing => Err(self.wrong_state()),
+        }
+    }
+
+    pub(super) fn reject(
+        &mut self,
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        code: StatusCode,
+    ) -> Result<(), WrongState> {
+        let State::Incoming(_) = &self.state else { return Err(self.wrong_state()) };
+        if let State::Incoming(incoming) = self.take_state() {
+            self.refuse_invite(now, cx, &incoming, code);
+            self.end(cx, EndedBy::Local, EndCause::Refused(code));
+        }
+        Ok(())
+    }
+
+    pub(super) fn refuse_invite(&self, now: Instant, cx: &mut Cx<'_, '_>, incoming: &Incoming, code: StatusCode) {
+        let mut response = self.respond_to(&incoming.request, code, &incoming.contact);
+        response.headers.remove(&HeaderName::CONTACT);
+        cx.core.endpoint.respond(now, incoming.txn, response);
+        cx.forget(incoming.txn);
+    }
+
+    /// The caller cancelled (§9.2); the endpoint has answered the CANCEL.
+    pub(super) fn handle_cancelled(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId) {
+        match self.take_state() {
+            State::Incoming(incoming) if incoming.txn == txn => {
+                self.refuse_invite(now, cx, &incoming, status(487));
+                self.end(cx, EndedBy::Remote, EndCause::CallerGone);
+            }
+            State::Established(mut session) => {
+                let refused = session.cancel_change(txn);
+                self.state = State::Established(session);
+                if let Some(request) = refused {
+                    cx.respond(now, txn, &request, status(487), self);
+                }
+            }
+            state @ (State::Incoming(_)
+            | State::Routing { .. }
+            | State::Offering { .. }
+            | State::Calling(_)
+            | State::Answered(_)
+            | State::Closing) => self.state = state,
+        }
+    }
+
+    pub(super) fn handle_ring_timeout(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {
+        let State::Incoming(incoming) = &self.state else { return };
+        let Some((_, after)) = incoming.refuse_at.filter(|(at, _)| *at <= now) else { return };
+        if let State::Incoming(incoming) = self.take_state() {
+            self.refuse_invite(now, cx, &incoming, status(480));
+            self.end(cx, EndedBy::Local, EndCause::NoAnswer { after });
+        }
+    }
+
+    /// The 2xx goes out again, or nobody acknowledged it for 64·T1: BYE, and the owner is told.
+    pub(super) fn handle_ack_timeout(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {
+        let State::Answered(answered) = &mut self.state else { return };
+        match answered.resend.handle_timeout(now, cx) {
+            Patience::Waiting => {}
+            Patience::Over => self.leave_answered(now, cx, EndedBy::Fault, EndCause::NoAck),
+        }
+    }
+
+    fn leave_answered(&mut self, now: Instant, cx: &mut Cx<'_, '_>, by: EndedBy, cause: EndCause) {
+        let told = self.is_over();
+        if let State::Answered(answered) = self.take_state() {
+            self.send_bye(now, cx, answered.leg);
+            if !told {
+                self.end(cx, by, cause);
+            }
+        }
+    }
+
+    pub(super) fn handle_ack(&mut self, now: Instant, cx: &mut Cx<'_, '_>, ack: &Request) {
+        match &mut self.state {
+            State::Answered(answered) if answered.resend.is_acknowledged_by(ack) => {
+                if answered.is_leaving() {
+                    self.leave_answered(now, cx, EndedBy::Local, EndCause::HungUp);
+                    return;
+                }
+                let State::Answered(answered) = self.take_state() else { return };
+                let (leg, late) = (answered.leg, answered.late);
+                let id = leg.id;
+                self.state = State::Established(Box::new(Session { leg, change: Change::None }));
+                if let Some(body) = sdp_of(&ack.headers, &ack.body).filter(|_| late) {
+                    cx.emit(CallEvent::Answer { leg: id, body, early: false });
+                }
+                cx.emit(CallEvent::Established { leg: id });
+            }
+            State::Established(session) => session.handle_ack(cx, ack),
+            State::Answered(_)
+            | State::Routing { .. }
+            | State::Offering { .. }
+            | State::Calling(_)
+            | State::Incoming(_)
+            | State::Closing => {}
+        }
+    }
+
+    /// A request inside the early dialog of a ringing call.
+    pub(super) fn handle_in_ringing(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, request: &Request) {
+        let State::Incoming(incoming) = &mut self.state else { return };
+        if let Err(error) = incoming.leg.dialog.accept(request) {
+            cx.respond(now, txn, request, error.status(), self);
+            return;
+        }
+        if request.method == Method::Bye {
+            cx.respond(now, txn, request, StatusCode::OK, self);
+            if let State::Incoming(incoming) = self.take_state() {
+                self.refuse_invite(now, cx, &incoming, status(487));
+                self.end(cx, EndedBy::Remote, EndCause::CallerGone);
+            }
+            return;
+        }
+        let code = refusal_of(&request.method).unwrap_or(if request.method == Method::Invite {
+            status(500)
+        } else {
+            StatusCode::OK
+        });
+        cx.respond(now, txn, request, code, self);
+    }
+
+    pub(super) fn respond_to(&self, request: &Request, code: StatusCode, contact: &NameAddr) -> Response {
+        let mut response = Response::to(request, code, Some(&self.local_tag));
+        response.headers.set(HeaderName::CONTACT, contact.to_string());
+        response.headers.set(HeaderName::SERVER, self.user_agent.clone());
+        response
+    }
+}

@@ -1,0 +1,371 @@
+//! Calls that we place (RFC 3261 §13.2): forks, challenges, cancelling, the next server.
+
+use super::calls::Cx;
+use super::leg::Leg;
+use super::session::{Change, Session};
+use super::{Call, CallEvent, Dial, EndCause, NextHop, SDP, State, contact, decorate};
+use crate::api::EndedBy;
+use crate::engine::Flow;
+use crate::sip::dialog::Dialog;
+use crate::sip::endpoint::{Route, RouteError, TxnError, TxnId};
+use crate::sip::message::{CSeq, HeaderName, Method, NameAddr, Request, Response};
+use crate::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Forks of one INVITE that we follow.
+const MAX_FORKS: usize = 16;
+/// Challenges of one request that we answer; the digest client stops earlier when our answer was refused.
+pub(super) const MAX_CHALLENGES: u8 = 3;
+
+/// A request of ours with its transaction.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) txn: TxnId,
+    pub(super) request: Request,
+    pub(super) route: Route,
+    pub(super) challenges: u8,
+}
+
+/// Our INVITE is out and has no final response.
+#[derive(Debug)]
+pub(super) struct Calling {
+    pub(super) dial: Box<Dial>,
+    pub(super) since: Instant,
+    /// Early dialogs by the peer's tag.
+    pub(super) early: BTreeMap<String, Leg>,
+}
+
+impl Call {
+    /// Places a call: asks for the way first.
+    pub(super) fn dial(now: Instant, cx: &mut Cx<'_, '_>, dial: Dial) -> Self {
+        let mut call = Self {
+            call_id: cx.core.rng.token(128),
+            local_tag: cx.core.rng.tag(),
+            user_agent: dial.user_agent.clone(),
+            contact_user: dial.contact_user.clone(),
+            login: dial.login,
+            trusted: Vec::new(),
+            next_offer: 0,
+            next_leg: 0,
+            last_seq: 0,
+            state: State::Closing,
+            invite: None,
+            byes: BTreeMap::new(),
+            strays: Vec::new(),
+        };
+        let dial = Box::new(dial);
+        let asked = match &dial.next_hop {
+            NextHop::Target => Some(dial.target.clone()),
+            NextHop::Server(uri) | NextHop::Proxy(uri) => Some(uri.clone()),
+            NextHop::Route(_) => None,
+        };
+        match (asked, &dial.next_hop) {
+            (Some(uri), _) => {
+                let route = cx.route(now, &uri, dial.transport);
+                call.state = State::Routing { dial, route, since: now };
+            }
+            (None, NextHop::Route(route)) => {
+                let route = route.clone();
+                call.take_route(cx, dial, route, now);
+            }
+            (None, NextHop::Target | NextHop::Server(_) | NextHop::Proxy(_)) => {}
+        }
+        call
+    }
+
+    /// When nobody has answered, and how long that is.
+    pub(super) fn answer_deadline(&self) -> Option<(Instant, Duration)> {
+        let (dial, since) = match &self.state {
+            State::Routing { dial, since, .. } | State::Offering { dial, since, .. } => (dial, *since),
+            State::Calling(calling) => (&calling.dial, calling.since),
+            State::Incoming(_) | State::Answered(_) | State::Established(_) | State::Closing => return None,
+        };
+        dial.answer_timeout.map(|after| (since + after, after))
+    }
+
+    pub(super) fn handle_first_route(
+        &mut self,
+        _now: Instant,
+        cx: &mut Cx<'_, '_>,
+        result: Result<Route, RouteError>,
+    ) {
+        let State::Routing { dial, since, .. } = self.take_state() else { return };
+        match result {
+            Ok(route) => self.take_route(cx, dial, route, since),
+            Err(error) => self.end(cx, EndedBy::Fault, EndCause::NoRoute(error)),
+        }
+    }
+
+    fn take_route(&mut self, cx: &mut Cx<'_, '_>, dial: Box<Dial>, route: Route, since: Instant) {
+        let Some(peer) = route.targets.first().map(|target| target.addr) else {
+            let error = RouteError::Unsupported(Box::new(dial.target));
+            self.end(cx, EndedBy::Fault, EndCause::NoRoute(error));
+            return;
+        };
+        cx.emit(CallEvent::Routed { local: route.local, peer });
+        self.state = State::Offering { dial, route, since };
+    }
+
+    /// The owner's offer: the INVITE goes out.
+    pub(super) fn send_invite(&mut self, now: Instant, cx: &mut Cx<'_, '_>, body: Vec<u8>) {
+        let State::Offering { dial, route, since } = self.take_state() else { return };
+        self.last_seq = self.last_seq.saturating_add(1);
+        let seq = self.last_seq;
+        let mut request = Request::new(Method::Invite, dial.target.clone());
+        let headers = &mut request.headers;
+        if let NextHop::Proxy(proxy) = &dial.next_hop {
+            let mut hop = proxy.clone();
+            hop.params.set("lr", None);
+            headers.push(HeaderName::ROUTE, NameAddr::new(hop).to_string());
+        }
+        let to = dial.to.clone().unwrap_or_else(|| NameAddr::new(dial.target.clone()));
+        headers.push(HeaderName::MAX_FORWARDS, dial.max_forwards.to_string());
+        headers.push(HeaderName::FROM, dial.from.clone().with_param("tag", self.local_tag.as_str()).to_string());
+        headers.push(HeaderName::TO, to.to_string());
+        headers.push(HeaderName::CALL_ID, self.call_id.clone());
+        headers.push(HeaderName::CSEQ, CSeq { seq, method: Method::Invite }.to_string());
+        let contact = contact(self.contact_user.as_deref(), route.local, route.protocol());
+        decorate(&mut request, Some(&contact), &self.user_agent);
+        request.headers.set(HeaderName::CONTENT_TYPE, SDP);
+        request.body = body;
+        if self.login.is_some()
+            && let Some(server) = route.targets.first()
+        {
+            self.trusted.push(server.addr);
+        }
+        if let Some(login) = self.login.and_then(|account| cx.core.logins.get_mut(&account)) {
+            login.preemptive(&mut request);
+        }
+        let txn = cx.request(now, &request, &route);
+        self.invite = Some(Sent { txn, request, route, challenges: 0 });
+        self.state = State::Calling(Box::new(Calling { dial, since, early: BTreeMap::new() }));
+    }
+
+    pub(super) fn cancel_invite(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {
+        if let Some(invite) = &self.invite {
+            cx.cancel(now, invite.txn);
+        }
+    }
+
+    pub(super) fn handle_invite_response(
+        &mut self,
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        response: Response,
+        flow: Flow,
+    ) {
+        if response.status.is_provisional() {
+            self.handle_progress(cx, &response, flow);
+        } else if response.status.is_success() {
+            self.handle_success(now, cx, response, flow);
+        } else {
+            self.handle_refusal(now, cx, response, flow);
+        }
+    }
+
+    fn handle_progress(&mut self, cx: &mut Cx<'_, '_>, response: &Response, flow: Flow) {
+        let State::Calling(calling) = &mut self.state else { return };
+        let Some(invite) = &self.invite else { return };
+        let tag = remote_tag(response);
+        let full = calling.early.len() >= MAX_FORKS;
+        let leg = match calling.early.entry(tag) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let Ok(dialog) = Dialog::uac(&invite.request, response) else { return };
+                if full {
+                    return;
+                }
+                let id = super::LegId(self.next_leg);
+                self.next_leg = self.next_leg.wrapping_add(1);
+                entry.insert(Leg::new(id, dialog, flow))
+            }
+        };
+        let leg = leg.id;
+        if let Some(body) = sdp_of(&response.headers, &response.body) {
+            cx.emit(CallEvent::Answer { leg, body, early: true });
+        }
+        cx.emit(CallEvent::Ringing { leg, status: response.status });
+    }
+
+    /// A 2xx: the first one makes the call, others are acknowledged and ended (§13.2.2.4).
+    fn handle_success(&mut self, now: Instant, cx: &mut Cx<'_, '_>, response: Response, flow: Flow) {
+        let tag = remote_tag(&response);
+        if let State::Established(session) = &mut self.state
+            && session.leg.remote_tag() == tag
+        {
+            if let Some((ack, route)) = session.leg.ack.clone().and_then(|ack| session.leg.path(now, cx, ack)) {
+                self.dispatch(now, cx, ack, &route);
+            }
+            return;
+        }
+        if let Some(at) = self.strays.iter().position(|leg| leg.remote_tag() == tag) {
+            let mut leg = self.strays.swap_remove(at);
+            if let Some(ack) = leg.ack.clone() {
+                self.send_on(now, cx, &mut leg, ack);
+            }
+            self.strays.push(leg);
+            return;
+        }
+        let wanted = matches!(self.state, State::Calling(_));
+        match self.confirm(&tag, &response, flow) {
+            Ok(mut leg) => {
+                if let Some(ack) = leg.ack.clone() {
+                    self.send_on(now, cx, &mut leg, ack);
+                }
+                if wanted {
+                    let id = leg.id;
+                    self.state = State::Established(Box::new(Session { leg, change: Change::None }));
+                    if let Some(body) = sdp_of(&response.headers, &response.body) {
+                        cx.emit(CallEvent::Answer { leg: id, body, early: false });
+                    }
+                    cx.emit(CallEvent::Established { leg: id });
+                } else if self.strays.len() < MAX_FORKS {
+                    let bye = leg.dialog.request(Method::Bye);
+                    self.send_on(now, cx, &mut leg, bye);
+                    self.strays.push(leg);
+                }
+            }
+            Err(error) if wanted => self.end(cx, EndedBy::Fault, EndCause::Broken(error)),
+            Err(_) => {}
+        }
+    }
+
+    /// The dialog of a 2xx with its ACK; the other early dialogs are forgotten.
+    fn confirm(&mut self, tag: &str, response: &Response, flow: Flow) -> Result<Leg, String> {
+        let invite = self.invite.as_ref().ok_or("the INVITE is forgotten")?;
+        let early = match &mut self.state {
+            State::Calling(calling) => calling.early.remove(tag),
+            State::Routing { .. }
+            | State::Offering { .. }
+            | State::Incoming(_)
+            | State::Answered(_)
+            | State::Established(_)
+            | State::Closing => None,
+        };
+        let mut leg = match early {
+            Some(mut leg) => {
+                leg.dialog.confirm(response).map_err(|error| error.to_string())?;
+                leg.flow = flow;
+                leg
+            }
+            None => {
+                let dialog = Dialog::uac(&invite.request, response).map_err(|error| error.to_string())?;
+                let id = super::LegId(self.next_leg);
+                self.next_leg = self.next_leg.wrapping_add(1);
+                Leg::new(id, dialog, flow)
+            }
+        };
+        leg.ack = Some(leg.dialog.ack_for(&invite.request).map_err(|error| error.to_string())?);
+        Ok(leg)
+    }
+
+    fn handle_refusal(&mut self, now: Instant, cx: &mut Cx<'_, '_>, response: Response, flow: Flow) {
+        let Some(invite) = self.invite.take() else { return };
+        cx.forget(invite.txn);
+        let State::Calling(_) = &self.state else { return };
+        match response.status.code() {
+            401 | 407 => self.answer_invite_challenge(now, cx, invite, response, flow),
+            503 if self.try_next(now, cx, &invite) => self.invite = None,
+            _ => self.end(cx, EndedBy::Remote, EndCause::Rejected { response: Box::new(response), flow }),
+        }
+    }
+
+    fn answer_invite_challenge(
+        &mut self,
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        mut invite: Sent,
+        response: Response,
+        flow: Flow,
+    ) {
+        match self.authorize(cx, &mut invite.request, &response, flow.peer, invite.challenges) {
+            Ok(()) => {
+                self.last_seq = invite.request.headers.cseq().map_or(self.last_seq, |cseq| cseq.seq);
+                let txn = cx.request(now, &invite.request, &invite.route);
+                self.invite = Some(Sent { txn, challenges: invite.challenges + 1, ..invite });
+                if let State::Calling(calling) = &mut self.state {
+                    calling.early.clear();
+                }
+            }
+            Err(error) => {
+                self.end(cx, EndedBy::Remote, EndCause::Login { error, response: Box::new(response), flow });
+            }
+        }
+    }
+
+    /// Adds credentials and the next CSeq, if the challenge may be answered at all.
+    pub(super) fn authorize(
+        &self,
+        cx: &mut Cx<'_, '_>,
+        request: &mut Request,
+        response: &Response,
+        from: SocketAddr,
+        challenges: u8,
+    ) -> Result<(), crate::ua::login::LoginError> {
+        use crate::ua::login::LoginError;
+        let Some(login) = self.login.and_then(|account| cx.core.logins.get_mut(&account)) else {
+            return Err(LoginError::NoCredentials);
+        };
+        if !self.trusted.contains(&from) || challenges >= MAX_CHALLENGES {
+            return Err(LoginError::Stranger { address: from });
+        }
+        login.answer(cx.core.rng, response, request)?;
+        raise_cseq(request);
+        Ok(())
+    }
+
+    pub(super) fn handle_invite_failed(&mut self, now: Instant, cx: &mut Cx<'_, '_>, error: TxnError) {
+        let Some(invite) = self.invite.take() else { return };
+        cx.forget(invite.txn);
+        let silent = matches!(&self.state, State::Calling(calling) if calling.early.is_empty());
+        if !matches!(self.state, State::Calling(_)) || (silent && self.try_next(now, cx, &invite)) {
+            return;
+        }
+        let (peer, protocol) = invite
+            .route
+            .targets
+            .first()
+            .map_or((invite.route.local, invite.route.protocol()), |target| (target.addr, target.protocol));
+        self.end(cx, EndedBy::Fault, EndCause::Unreachable { peer, protocol, error });
+    }
+
+    /// Goes on with the next address of the server (RFC 3263 §4.3): the way, Contact and SDP are made anew.
+    fn try_next(&mut self, now: Instant, cx: &mut Cx<'_, '_>, invite: &Sent) -> bool {
+        let Some(route) = cx.next_target(now, &invite.route) else { return false };
+        match self.take_state() {
+            State::Calling(calling) => {
+                self.state = State::Routing { dial: calling.dial, route, since: calling.since };
+                true
+            }
+            state @ (State::Routing { .. }
+            | State::Offering { .. }
+            | State::Incoming(_)
+            | State::Answered(_)
+            | State::Established(_)
+            | State::Closing) => {
+                self.state = state;
+                false
+            }
+        }
+    }
+}
+
+/// The peer's tag; an RFC 2543 peer has none.
+fn remote_tag(response: &Response) -> String {
+    response.headers.to().ok().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default()
+}
+
+/// The SDP of a message, if its body is one.
+pub(super) fn sdp_of(headers: &crate::sip::message::Headers, body: &[u8]) -> Option<Vec<u8>> {
+    let is_sdp = headers.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(SDP));
+    (is_sdp && !body.is_empty()).then(|| body.to_vec())
+}
+
+/// The same request once more needs a higher CSeq (§22.2).
+pub(crate) fn raise_cseq(request: &mut Request) {
+    if let Ok(CSeq { seq, method }) = request.headers.cseq() {
+        request.headers.set(HeaderName::CSEQ, CSeq { seq: seq.saturating_add(1), method }.to_string());
+    }
+}
+

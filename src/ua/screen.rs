@@ -1,0 +1,104 @@
+//! The checks of a new request in the order of RFC 3261 §8.2, for whoever answers requests.
+
+use super::call::{ALLOW, SDP, status};
+use crate::sip::message::{HeaderName, Method, Request, Response, Scheme, StatusCode};
+
+/// How a request is refused: the status and the headers that tell the peer why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers that belong to it, such as Allow.
+    pub headers: Vec<(HeaderName, String)>,
+}
+
+impl Refusal {
+    /// A refusal without further headers.
+    pub const fn new(status: StatusCode) -> Self {
+        Self { status, headers: Vec::new() }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The response that says so.
+    pub fn response(&self, request: &Request, to_tag: &str) -> Response {
+        let mut response = Response::to(request, self.status, Some(to_tag));
+        for (name, value) in &self.headers {
+            response.headers.set(name.clone(), value.clone());
+        }
+        response
+    }
+}
+
+/// The checks of a request outside any dialog: method (405, 501), URI scheme (416), extensions (420), body (415).
+///
+/// # Errors
+/// How to refuse it.
+pub fn outside_dialog(request: &Request) -> Result<(), Refusal> {
+    match &request.method {
+        Method::Invite | Method::Options | Method::Ack | Method::Cancel => {}
+        Method::Bye => return Err(Refusal::new(status(481))),
+        Method::Notify => return Err(Refusal::new(status(481))),
+        Method::Register
+        | Method::Info
+        | Method::Update
+        | Method::Prack
+        | Method::Message
+        | Method::Subscribe
+        | Method::Refer
+        | Method::Publish => return Err(Refusal::new(status(405)).with(HeaderName::ALLOW, ALLOW)),
+        Method::Other(_) => return Err(Refusal::new(status(501)).with(HeaderName::ALLOW, ALLOW)),
+    }
+    match request.uri.scheme {
+        Scheme::Sip | Scheme::Sips | Scheme::Tel => {}
+        Scheme::Other(_) => return Err(Refusal::new(status(416))),
+    }
+    if request.headers.max_forwards() == Ok(Some(0)) && request.method != Method::Options {
+        return Err(Refusal::new(status(483)));
+    }
+    body_and_extensions(request)
+}
+
+/// Extensions that we must but do not know (420, §8.2.2.3), and bodies that we cannot read (415, §8.2.3).
+///
+/// # Errors
+/// How to refuse it.
+pub fn body_and_extensions(request: &Request) -> Result<(), Refusal> {
+    let required = request.headers.tokens(&HeaderName::REQUIRE);
+    if !required.is_empty() {
+        return Err(Refusal::new(status(420)).with(HeaderName::UNSUPPORTED, required.join(", ")));
+    }
+    if request.body.is_empty() || is_optional(request) {
+        return Ok(());
+    }
+    let encoded = request
+        .headers
+        .get(&HeaderName::CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.trim().eq_ignore_ascii_case("identity"));
+    let readable = request.headers.content_type().is_none_or(|kind| kind.eq_ignore_ascii_case(SDP));
+    if encoded || !readable || !is_session(request) {
+        return Err(Refusal::new(status(415))
+            .with(HeaderName::ACCEPT, SDP)
+            .with(HeaderName::ACCEPT_ENCODING, "identity")
+            .with(HeaderName::ACCEPT_LANGUAGE, "en"));
+    }
+    Ok(())
+}
+
+/// `Content-Disposition: …;handling=optional` (§20.11): what we cannot read may be left out.
+fn is_optional(request: &Request) -> bool {
+    disposition(request).is_some_and(|text| text.contains("handling=optional"))
+}
+
+fn is_session(request: &Request) -> bool {
+    disposition(request).is_none_or(|text| text.split(';').next().is_some_and(|kind| kind.trim() == "session"))
+}
+
+fn disposition(request: &Request) -> Option<String> {
+    request.headers.get(&HeaderName::CONTENT_DISPOSITION).map(str::to_ascii_lowercase)
+}
