@@ -5,31 +5,60 @@
 //!   request, respond, cancel ──▶ Via, route ──▶ transactions ──▶ Transmit
 //! ```
 
+mod admission;
+mod client;
 mod event;
 mod limits;
+mod routing;
+mod server;
+mod streams;
 
-pub use crate::sip::transaction::TxnId;
+pub use crate::sip::transaction::{Timers, TxnId};
 pub use crate::sip::transport::route::{Route, RouteError, RouteId, Target};
 pub use event::{EndpointEvent, EndpointOutput, TxnError};
 pub use limits::{Counters, Limits};
 
-use crate::engine::{BoundListener, BoundSocket, Flow, NoRoute, Protocol, Record, ResolveError, StreamEvent};
-use crate::id::{ConnId, RequestId, SocketId};
+use crate::engine::{BoundListener, BoundSocket, Flow, FlowVia, Protocol, StreamFault, Transmit};
+use crate::id::{RequestId, SocketId};
 use crate::rng::Rng;
-use crate::sip::message::{Request, Response, Uri};
-use crate::time::Instant;
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use crate::sip::message::Message;
+use crate::sip::transaction::Outbox;
+use crate::sip::transport::connections::{Connections, State};
+use crate::sip::transport::resolve::Resolver;
+use crate::time::{Deadlines, Instant, earliest};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 
 /// The SIP core below the transaction user (RFC 3261 §17, §18).
 #[derive(Debug)]
 pub struct Endpoint {
     rng: Rng,
-    sockets: Vec<BoundSocket>,
-    listeners: Vec<BoundListener>,
+    /// Makes the To tags of stateless responses unpredictable.
+    tag_key: u64,
+    timers: Timers,
     limits: Limits,
     counters: Counters,
+    sockets: Vec<BoundSocket>,
+    listeners: Vec<BoundListener>,
     next_id: u64,
+
+    clients: BTreeMap<TxnId, client::Client>,
+    client_keys: BTreeMap<String, TxnId>,
+    clients_cancelling: BTreeSet<TxnId>,
+    servers: BTreeMap<TxnId, server::Server>,
+    server_keys: BTreeMap<String, TxnId>,
+    merged: BTreeMap<String, TxnId>,
+    unanswered: u32,
+    finished: server::Finished,
+    deadlines: Deadlines<TxnId>,
+    admission: admission::Admission,
+
+    resolver: Resolver<routing::Waiting>,
+    locating: BTreeMap<RequestId, routing::Locating>,
+    connections: Connections,
+
+    /// Kept between inputs for its memory only.
+    actions: Outbox,
     out: VecDeque<EndpointOutput>,
 }
 
@@ -37,12 +66,43 @@ impl Endpoint {
     /// An endpoint on sockets and listeners that the driver has bound.
     pub fn new(
         _now: Instant,
-        rng: Rng,
+        mut rng: Rng,
         sockets: Vec<BoundSocket>,
         listeners: Vec<BoundListener>,
         limits: Limits,
     ) -> Self {
-        Self { rng, sockets, listeners, limits, counters: Counters::default(), next_id: 0, out: VecDeque::new() }
+        Self {
+            tag_key: rng.u64(),
+            rng,
+            timers: Timers::default(),
+            limits,
+            counters: Counters::default(),
+            sockets,
+            listeners,
+            next_id: 0,
+            clients: BTreeMap::new(),
+            client_keys: BTreeMap::new(),
+            clients_cancelling: BTreeSet::new(),
+            servers: BTreeMap::new(),
+            server_keys: BTreeMap::new(),
+            merged: BTreeMap::new(),
+            unanswered: 0,
+            finished: server::Finished::default(),
+            deadlines: Deadlines::new(),
+            admission: admission::Admission::default(),
+            resolver: Resolver::default(),
+            locating: BTreeMap::new(),
+            connections: Connections::default(),
+            actions: Outbox::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Replaces T1, T2 and T4 for transactions to come.
+    #[must_use]
+    pub fn with_timers(mut self, timers: Timers) -> Self {
+        self.timers = timers;
+        self
     }
 
     /// A datagram arrived on one of the sockets; `local` is the address it was sent to.
@@ -54,75 +114,69 @@ impl Endpoint {
         source: SocketAddr,
         payload: &[u8],
     ) {
-        let _ = (now, socket, local, source, payload);
+        self.handle_wire(
+            now,
+            Flow { protocol: Protocol::Udp, local, peer: source, via: FlowVia::Socket(socket) },
+            payload,
+        );
     }
 
-    /// Something happened on a stream connection.
-    pub fn handle_stream(&mut self, now: Instant, conn: ConnId, event: StreamEvent<'_>) {
-        let _ = (now, conn, event);
+    fn handle_wire(&mut self, now: Instant, flow: Flow, wire: &[u8]) {
+        // Keep-alives between messages (RFC 5626 §3.5.1, and NUL bytes of old phones) are no errors.
+        if wire.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return;
+        }
+        match Message::parse(wire) {
+            Ok(message) => {
+                self.counters.received += 1;
+                let Ok(via) = message.headers().via() else {
+                    self.counters.malformed += 1;
+                    return;
+                };
+                match message {
+                    Message::Request(request) => self.handle_request(now, request, via, flow),
+                    Message::Response(response) => self.handle_response(now, response, &via, flow),
+                }
+            }
+            Err(error) => {
+                self.counters.malformed += 1;
+                let status = error.status();
+                let reason = error.reason();
+                if let (Some(status), Some(request)) = (status, error.partial) {
+                    self.refuse_malformed(*request, status, reason, flow);
+                }
+            }
+        }
     }
 
-    /// The answer to [`EndpointOutput::Resolve`].
-    pub fn handle_resolved(&mut self, now: Instant, id: RequestId, answer: Result<Vec<Record>, ResolveError>) {
-        let _ = (now, id, answer);
-    }
-
-    /// The answer to [`EndpointOutput::LocalAddress`].
-    pub fn handle_local_address(&mut self, now: Instant, id: RequestId, answer: Result<IpAddr, NoRoute>) {
-        let _ = (now, id, answer);
+    fn refuse_malformed(
+        &mut self,
+        mut request: crate::sip::message::Request,
+        status: crate::sip::message::StatusCode,
+        reason: String,
+        mut flow: Flow,
+    ) {
+        use crate::sip::transport::via;
+        let Ok(mut top) = request.headers.via() else { return };
+        via::stamp(&mut request, &mut top, flow.peer);
+        if !flow.protocol.is_reliable() {
+            flow.peer = via::reply_to(&top, flow.peer);
+        }
+        self.reply_with_reason(&request, status, Some(reason), flow);
     }
 
     /// The instant of [`Self::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-    }
-
-    /// Asks for the way to `uri` (over `transport`, else what the URI says, else UDP); [`EndpointEvent::Routed`] answers.
-    pub fn route(&mut self, now: Instant, uri: &Uri, transport: Option<Protocol>) -> RouteId {
-        let _ = (now, uri, transport);
-        RouteId(self.fresh())
-    }
-
-    /// Asks for the route to the next target of `route` after the first one failed; `None` when there is none left.
-    pub fn next_target(&mut self, now: Instant, route: &Route) -> Option<RouteId> {
-        let _ = (now, route);
-        None
-    }
-
-    /// The route back along a flow that a request or response came in on (a registration's, a call's).
-    pub fn route_back(&self, flow: &Flow) -> Route {
-        let target = Target { protocol: flow.protocol, addr: flow.peer };
-        Route { targets: vec![target], local: flow.local, flow: Some(*flow) }
-    }
-
-    /// Starts a client transaction: puts a Via on top of `request` and sends it. Not for ACK and CANCEL.
-    pub fn request(&mut self, now: Instant, request: Request, route: &Route) -> TxnId {
-        let _ = (now, request, route);
-        TxnId(self.fresh())
-    }
-
-    /// Sends a response to a request; the caller repeats a 2xx to INVITE by calling again (§13.3.1.4). A transaction that
-    /// has ended, or has its final response already, ignores it.
-    pub fn respond(&mut self, now: Instant, txn: TxnId, response: Response) {
-        let _ = (now, txn, response);
-    }
-
-    /// Sends a final response once and forgets the transaction (§8.2.7): for challenges to strangers, which must cost
-    /// nothing and never be repeated to a forged address (threats B2, B4).
-    pub fn respond_statelessly(&mut self, now: Instant, txn: TxnId, response: Response) {
-        let _ = (now, txn, response);
-    }
-
-    /// Sends the ACK for a 2xx, once per call (§13.2.2.4).
-    pub fn send_ack(&mut self, now: Instant, ack: Request, route: &Route) {
-        let _ = (now, ack, route);
-    }
-
-    /// Cancels an INVITE: the CANCEL leaves once a provisional response has come (§9.1), never after a final one.
-    /// The INVITE fails by timeout if no final response follows within 64·T1.
-    pub fn cancel(&mut self, now: Instant, invite: TxnId) -> TxnId {
-        let _ = (now, invite);
-        TxnId(self.fresh())
+        while let Some(id) = self.deadlines.pop_expired(now) {
+            if self.clients.contains_key(&id) {
+                self.client_timeout(now, id);
+            } else {
+                self.server_timeout(now, id);
+            }
+        }
+        while let Some(conn) = self.connections.pop_expired(now) {
+            self.close(conn, StreamFault::Timeout);
+        }
     }
 
     /// The next thing to do; `None` when there is nothing more.
@@ -132,12 +186,27 @@ impl Endpoint {
 
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        earliest(self.deadlines.next(), self.connections.poll_timeout())
     }
 
-    /// True when no transaction, question or half-open connection is left.
+    /// True when no transaction, question, half-open connection or output is left; open connections may stay.
     pub fn is_quiet(&self) -> bool {
         self.out.is_empty()
+            && self.clients.is_empty()
+            && self.servers.is_empty()
+            && self.resolver.is_quiet()
+            && self.locating.is_empty()
+            && self.connections.is_quiet()
+    }
+
+    /// How many transactions live, finished ones that still absorb copies among them.
+    pub fn transactions(&self) -> usize {
+        self.clients.len() + self.servers.len()
+    }
+
+    /// How many stream connections live or are being opened.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     /// Totals since the start.
@@ -159,4 +228,29 @@ impl Endpoint {
         self.next_id += 1;
         self.next_id
     }
+
+    fn event(&mut self, event: EndpointEvent) {
+        self.out.push_back(EndpointOutput::Event(event));
+    }
+
+    /// Sends a message, or keeps it until its connection is up; false when the connection is gone or full.
+    fn transmit(&mut self, bytes: Vec<u8>, flow: Flow) -> bool {
+        if let FlowVia::Conn(conn) = flow.via {
+            match self.connections.get(conn).map(|connection| &connection.state) {
+                Some(State::Open { .. }) => {}
+                Some(State::Opening { .. }) => {
+                    let kept = self.connections.wait(conn, bytes);
+                    self.counters.sent += u64::from(kept);
+                    return kept;
+                }
+                None => return false,
+            }
+        }
+        self.counters.sent += 1;
+        self.out.push_back(EndpointOutput::Transmit(Transmit { bytes, flow }));
+        true
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Stream connections of an endpoint: what arrives on them and what becomes of their transactions (RFC 3261 §18).
+
+use super::{Endpoint, EndpointOutput};
+use crate::engine::{Flow, FlowVia, Protocol, StreamEvent, StreamFault, Transmit};
+use crate::id::ConnId;
+use crate::sip::message::{HeaderName, Message, StatusCode};
+use crate::sip::transport::connections::State;
+use crate::sip::transport::framer::{Frame, FrameError};
+use crate::time::Instant;
+use std::net::SocketAddr;
+
+impl Endpoint {
+    /// Something happened on a stream connection.
+    pub fn handle_stream(&mut self, now: Instant, conn: ConnId, event: StreamEvent<'_>) {
+        match event {
+            StreamEvent::Accepted { listener, local, peer } => {
+                let bound = self.listeners.iter().find(|bound| bound.listener == listener);
+                let protocol = bound.map_or(Protocol::Tcp, |bound| bound.protocol);
+                for evicted in self.connections.accept(now, conn, protocol, local, peer) {
+                    self.close(evicted, StreamFault::Timeout);
+                }
+            }
+            StreamEvent::Connected { local } => self.connected(now, conn, local),
+            StreamEvent::Data(bytes) => self.handle_data(now, conn, bytes),
+            StreamEvent::Writable => {}
+            StreamEvent::Closed => self.lose(conn, StreamFault::Reset),
+            StreamEvent::Failed(fault) => self.lose(conn, fault),
+        }
+    }
+
+    fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
+        let waiting = self.connections.connected(now, conn, local);
+        let Some(flow) = self.flow_of(conn) else { return };
+        for bytes in waiting {
+            self.out.push_back(EndpointOutput::Transmit(Transmit { bytes, flow }));
+        }
+    }
+
+    /// The flow of a connection that is up.
+    pub(super) fn flow_of(&self, conn: ConnId) -> Option<Flow> {
+        let connection = self.connections.get(conn)?;
+        match connection.state {
+            State::Open { local } => {
+                Some(Flow { protocol: connection.protocol, local, peer: connection.peer, via: FlowVia::Conn(conn) })
+            }
+            State::Opening { .. } => None,
+        }
+    }
+
+    fn handle_data(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        let Some(flow) = self.flow_of(conn) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        connection.framer.push(bytes);
+        let mut messages = 0;
+        // A message may close its own connection, so it is looked up each time.
+        while let Some(connection) = self.connections.get_mut(conn) {
+            match connection.framer.poll() {
+                Ok(Some(Frame::Message(bytes))) => {
+                    messages += 1;
+                    self.handle_wire(now, flow, &bytes);
+                }
+                Ok(Some(Frame::Ping)) => {
+                    let pong = Transmit { bytes: b"\r\n".to_vec(), flow };
+                    self.out.push_back(EndpointOutput::Transmit(pong));
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.counters.malformed += 1;
+                    self.refuse_frame(&error, flow);
+                    self.close(conn, StreamFault::Reset);
+                    return;
+                }
+            }
+        }
+        self.connections.fed(now, conn, messages);
+    }
+
+    /// Answers the head of a message that could not be cut out, if it is a request's (threats A2, A3).
+    fn refuse_frame(&mut self, error: &FrameError, flow: Flow) {
+        let (head, status, reason) = match error {
+            FrameError::EndlessHead => return,
+            FrameError::BadLength(head) => {
+                (head, StatusCode::BAD_REQUEST, "Bad Request - Content-Length is missing or wrong")
+            }
+            FrameError::HugeBody(head) => (head, StatusCode::REQUEST_ENTITY_TOO_LARGE, "Request Entity Too Large"),
+        };
+        let request = match Message::parse(head) {
+            Ok(Message::Request(request)) => request,
+            Ok(Message::Response(_)) => return,
+            Err(error) => match error.partial {
+                Some(request) => *request,
+                None => return,
+            },
+        };
+        if request.headers.has(&HeaderName::VIA) {
+            self.reply_with_reason(&request, status, Some(reason.to_owned()), flow);
+        }
+    }
+
+    /// Closes a connection from our side.
+    pub(super) fn close(&mut self, conn: ConnId, fault: StreamFault) {
+        if self.connections.get(conn).is_some() {
+            self.out.push_back(EndpointOutput::Close(conn));
+            self.lose(conn, fault);
+        }
+    }
+
+    fn lose(&mut self, conn: ConnId, fault: StreamFault) {
+        if self.connections.remove(conn).is_some() {
+            self.fail_clients(conn, fault);
+        }
+    }
+
+    /// The flow to `peer`: over a connection that exists, else over a new one that is asked for here.
+    pub(super) fn connect(&mut self, now: Instant, protocol: Protocol, peer: SocketAddr, local: SocketAddr) -> Flow {
+        let conn = match self.connections.find(protocol, peer) {
+            Some(conn) => conn,
+            None => {
+                let conn = self.connections.open(now, protocol, peer);
+                self.out.push_back(EndpointOutput::Connect { conn, protocol, peer });
+                conn
+            }
+        };
+        self.flow_of(conn).unwrap_or(Flow { protocol, local, peer, via: FlowVia::Conn(conn) })
+    }
+}

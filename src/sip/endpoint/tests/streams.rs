@@ -1,0 +1,217 @@
+//! Transactions over stream connections.
+
+use super::*;
+use crate::engine::StreamFault;
+
+const TCP: &str = "sip:192.0.2.9:5070;transport=tcp";
+
+impl Lab {
+    fn accept(&mut self, n: u32, peer: &str) -> ConnId {
+        let conn = ConnId { slot: ConnId::ACCEPTED + n, generation: 0 };
+        let event = StreamEvent::Accepted { listener: ListenerId(1), local: addr(US), peer: addr(peer) };
+        self.endpoint.handle_stream(self.now, conn, event);
+        conn
+    }
+
+    fn data(&mut self, conn: ConnId, text: &str) {
+        let wire = text.replace('\n', "\r\n");
+        self.endpoint.handle_stream(self.now, conn, StreamEvent::Data(wire.as_bytes()));
+    }
+
+    /// The route over TCP, with its question answered.
+    fn tcp_route(&mut self) -> Route {
+        self.endpoint.route(self.now, &uri(TCP), None);
+        match self.outputs().remove(0) {
+            EndpointOutput::LocalAddress { id, .. } => {
+                self.endpoint.handle_local_address(self.now, id, Ok(addr(US).ip()));
+                self.tcp_routed()
+            }
+            EndpointOutput::Event(EndpointEvent::Routed { result, .. }) => result.expect("a route"),
+            other => panic!("{other:?} is neither question nor route"),
+        }
+    }
+
+    fn tcp_routed(&mut self) -> Route {
+        match self.outputs().remove(0) {
+            EndpointOutput::Event(EndpointEvent::Routed { result, .. }) => result.expect("a route"),
+            other => panic!("{other:?} is no route"),
+        }
+    }
+
+    fn connecting(&mut self) -> ConnId {
+        match self.outputs().as_slice() {
+            [EndpointOutput::Connect { conn, .. }] => *conn,
+            other => panic!("{other:?} is not one connection"),
+        }
+    }
+
+    fn connected(&mut self, conn: ConnId) {
+        self.endpoint.handle_stream(self.now, conn, StreamEvent::Connected { local: addr("192.0.2.1:40000") });
+    }
+}
+
+#[test]
+fn requests_wait_for_their_connection_and_share_it() {
+    let mut lab = Lab::new();
+    let route = lab.tcp_route();
+    lab.endpoint.request(lab.now, outgoing(Method::Options), &route);
+    let conn = lab.connecting();
+    lab.endpoint.request(lab.now, outgoing(Method::Register), &route);
+    lab.connected(conn);
+    let line = |method| format!("> {method} sip:bob@192.0.2.9:5070 SIP/2.0");
+    assert_eq!(lab.told(), [line("OPTIONS"), line("REGISTER")]);
+    let route = lab.tcp_route();
+    lab.endpoint.request(lab.now, outgoing(Method::Options), &route);
+    let (message, flow) = lab.sent();
+    assert_eq!((flow.protocol, flow.via), (Protocol::Tcp, FlowVia::Conn(conn)));
+    let via = message.headers().via().expect("a Via").to_string();
+    assert!(via.starts_with("SIP/2.0/TCP 192.0.2.1:5060;rport;branch="), "{via}");
+    lab.advance(31_999);
+    assert_eq!(lab.told(), [""; 0]);
+}
+
+#[test]
+fn a_response_over_the_connection_ends_the_transaction_at_once() {
+    let mut lab = Lab::new();
+    let route = lab.tcp_route();
+    lab.endpoint.request(lab.now, outgoing(Method::Options), &route);
+    let conn = lab.connecting();
+    lab.connected(conn);
+    let request = lab.sent_request();
+    lab.data(conn, &answer(&request, 200));
+    assert_eq!(lab.told(), ["response 200", "terminated"]);
+    assert!(lab.endpoint.is_quiet());
+}
+
+#[test]
+fn a_refused_connection_fails_every_request_on_it() {
+    let mut lab = Lab::new();
+    let route = lab.tcp_route();
+    lab.endpoint.request(lab.now, outgoing(Method::Options), &route);
+    let conn = lab.connecting();
+    lab.endpoint.request(lab.now, outgoing(Method::Invite), &route);
+    lab.endpoint.handle_stream(lab.now, conn, StreamEvent::Failed(StreamFault::Refused));
+    assert_eq!(lab.told(), ["failed: the connection failed", "failed: the connection failed"]);
+    assert!(lab.endpoint.is_quiet());
+    assert_eq!(lab.endpoint.connections(), 0);
+}
+
+#[test]
+fn a_request_over_an_accepted_connection_is_answered_there() {
+    let mut lab = Lab::new();
+    let conn = lab.accept(1, "192.0.2.9:41000");
+    lab.data(conn, &incoming("OPTIONS", "1", ""));
+    let (txn, request, flow) = lab.requested();
+    assert_eq!((flow.via, flow.peer), (FlowVia::Conn(conn), addr("192.0.2.9:41000")));
+    respond(&mut lab, txn, &request, 200);
+    assert_eq!(lab.told(), ["> SIP/2.0 200 OK", "terminated"]);
+}
+
+#[test]
+fn a_response_whose_connection_is_gone_goes_to_the_sent_by_over_a_new_one() {
+    let mut lab = Lab::new();
+    let conn = lab.accept(1, "192.0.2.9:41000");
+    lab.data(conn, &incoming("INVITE", "1", ""));
+    let (txn, invite, _) = lab.requested();
+    lab.endpoint.handle_stream(lab.now, conn, StreamEvent::Closed);
+    respond(&mut lab, txn, &invite, 180);
+    let outputs = lab.outputs();
+    assert_eq!(outputs.iter().map(short).collect::<Vec<_>>(), ["connect 192.0.2.9:5071"]);
+    let EndpointOutput::Connect { conn, .. } = outputs[0] else { panic!("no connection") };
+    lab.connected(conn);
+    respond(&mut lab, txn, &invite, 486);
+    assert_eq!(lab.told(), ["> SIP/2.0 180 Ringing", "> SIP/2.0 486 Busy Here"]);
+}
+
+#[test]
+fn a_keep_alive_is_answered_by_one_line_end() {
+    let mut lab = Lab::new();
+    let conn = lab.accept(1, "192.0.2.9:41000");
+    lab.data(conn, "\n\n");
+    let outputs = lab.outputs();
+    assert!(matches!(outputs.as_slice(), [EndpointOutput::Transmit(pong)] if pong.bytes == b"\r\n"));
+}
+
+#[test]
+fn a_wrong_length_is_answered_and_ends_the_connection() {
+    for (length, code) in [("-1", "400"), ("x", "400"), ("1\nContent-Length: 0", "400"), ("4294967295", "413")] {
+        let mut lab = Lab::new();
+        let conn = lab.accept(1, "192.0.2.9:41000");
+        lab.data(conn, &incoming("OPTIONS", "1", "").replace("Length: 0", &format!("Length: {length}")));
+        let told = lab.told();
+        assert_eq!(told.len(), 2, "{length}: {told:?}");
+        assert!(told[0].starts_with(&format!("> SIP/2.0 {code}")), "{length}: {told:?}");
+        assert_eq!(told[1], "close");
+        assert_eq!(lab.endpoint.connections(), 0);
+    }
+}
+
+#[test]
+fn junk_without_a_line_end_is_given_up_after_8_kib() {
+    let mut lab = Lab::new();
+    let conn = lab.accept(1, "192.0.2.9:41000");
+    lab.data(conn, &"x".repeat(8192));
+    assert_eq!(lab.told(), [""; 0]);
+    lab.data(conn, "x");
+    assert_eq!(lab.told(), ["close"]);
+}
+
+#[test]
+fn silent_and_slow_connections_are_closed_in_their_time() {
+    let mut lab = Lab::new();
+    lab.accept(1, "192.0.2.9:41000");
+    lab.advance(31_999);
+    assert_eq!(lab.told(), [""; 0]);
+    lab.advance(32_000);
+    assert_eq!(lab.told(), ["close"]);
+
+    let mut lab = Lab::new();
+    let conn = lab.accept(1, "192.0.2.9:41000");
+    for n in 0..=10 {
+        lab.advance(n * 1000);
+        lab.data(conn, "O");
+    }
+    assert_eq!(lab.told(), ["close"]);
+
+    let mut lab = Lab::new();
+    let conn = lab.accept(1, "192.0.2.9:41000");
+    lab.data(conn, &incoming("ACK", "1", ""));
+    lab.told();
+    lab.advance(899_999);
+    assert_eq!(lab.told(), [""; 0]);
+    lab.advance(900_000);
+    assert_eq!(lab.told(), ["close"]);
+}
+
+#[test]
+fn a_stranger_too_many_costs_the_oldest_stranger_and_nobody_else() {
+    let mut lab = Lab::new();
+    let friend = lab.accept(0, "192.0.2.9:41000");
+    lab.data(friend, &incoming("REGISTER", "1", ""));
+    let (txn, request, _) = lab.requested();
+    respond(&mut lab, txn, &request, 200);
+    lab.told();
+    for n in 1..=8 {
+        lab.accept(n, &format!("192.0.2.9:{}", 42_000 + n));
+    }
+    assert_eq!(lab.told(), [""; 0]);
+    lab.accept(9, "192.0.2.9:43000");
+    assert_eq!(lab.told(), ["close"]);
+    for n in 10..=65 {
+        lab.accept(n, &format!("198.51.100.{n}:5060"));
+    }
+    assert_eq!(lab.told(), [""; 0]);
+    lab.accept(66, "198.51.100.66:5060");
+    assert_eq!(lab.told(), ["close"]);
+    assert!(lab.endpoint.flow_of(friend).is_some());
+    assert_eq!(lab.endpoint.connections(), 65);
+}
+
+#[test]
+fn a_late_event_of_a_closed_connection_reaches_nobody() {
+    let mut lab = Lab::new();
+    let conn = lab.accept(1, "192.0.2.9:41000");
+    lab.endpoint.handle_stream(lab.now, conn, StreamEvent::Closed);
+    lab.data(conn, &incoming("OPTIONS", "1", ""));
+    assert_eq!(lab.told(), [""; 0]);
+}
