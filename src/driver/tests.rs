@@ -113,6 +113,7 @@ fn hear(driver: &mut Driver, heard: &Receiver<Heard>, count: usize) -> Vec<Heard
             let _ = watchdog.shut_down();
         }
     });
+    let _ = driver.command(EngineId(0), Command::Snapshot); // carries out what the engines wanted from the start
     let mut all: Vec<_> = heard.try_iter().collect();
     while all.len() < count && driver.turn().expect("the loop goes on") {
         all.extend(heard.try_iter());
