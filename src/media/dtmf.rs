@@ -21,10 +21,23 @@ pub(super) struct DtmfSender {
 enum State {
     Idle,
     /// `begun` is the timestamp of the current segment, `sent` its length so far, `left` what is to come.
-    Tone { event: u8, begun: u32, sent: u32, left: u32, fresh: bool },
-    Ending { event: u8, begun: u32, sent: u32, repeats: u8 },
+    Tone {
+        event: u8,
+        begun: u32,
+        sent: u32,
+        left: u32,
+        fresh: bool,
+    },
+    Ending {
+        event: u8,
+        begun: u32,
+        sent: u32,
+        repeats: u8,
+    },
     /// Sound flows again until this much is over.
-    Gap { left: u32 },
+    Gap {
+        left: u32,
+    },
 }
 
 /// What to send instead of a packet of sound.
@@ -65,8 +78,7 @@ impl DtmfSender {
         match self.state {
             State::Idle => None,
             State::Gap { left } => {
-                self.state =
-                    if left > step { State::Gap { left: left - step } } else { State::Idle };
+                self.state = if left > step { State::Gap { left: left - step } } else { State::Idle };
                 None
             }
             State::Tone { event, mut begun, mut sent, left, fresh } => {

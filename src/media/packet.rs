@@ -142,9 +142,8 @@ mod tests {
 
     #[test]
     fn padding_csrc_and_extension_are_taken_off() {
-        let bytes = [
-            0xB1, 8, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0xBE, 0xDE, 0, 1, 0x10, 0x55, 0, 0, 1, 2, 3, 0, 0, 3,
-        ];
+        let bytes =
+            [0xB1, 8, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0xBE, 0xDE, 0, 1, 0x10, 0x55, 0, 0, 1, 2, 3, 0, 0, 3];
         let packet = RtpPacket::parse(&bytes).expect("well-formed");
         assert_eq!(packet.payload, [1, 2, 3]);
         assert_eq!(packet.extension_elements().collect::<Vec<_>>(), [(1, &[0x55][..])]);

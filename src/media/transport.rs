@@ -115,9 +115,7 @@ impl MediaTransport {
                 }
                 let next_seq = packet.seq.wrapping_add(1);
                 let count = match trial {
-                    Some(trial)
-                        if (trial.from, trial.ssrc, trial.next_seq) == (from, packet.ssrc, packet.seq) =>
-                    {
+                    Some(trial) if (trial.from, trial.ssrc, trial.next_seq) == (from, packet.ssrc, packet.seq) => {
                         trial.count + 1
                     }
                     Some(_) | None => 1,

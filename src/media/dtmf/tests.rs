@@ -76,13 +76,15 @@ fn only_keys_and_pauses_are_queued() {
 #[test]
 fn an_event_longer_than_16_bits_goes_on_in_a_new_segment_and_is_read_as_one() {
     let packets: Vec<_> = sent("9", 3000, 48_000, 1000).into_iter().flatten().collect();
-    let segments: Vec<u32> = packets.iter().filter(|packet| packet.payload[2..] == [3, 192]).map(|p| p.timestamp).collect();
+    let segments: Vec<u32> =
+        packets.iter().filter(|packet| packet.payload[2..] == [3, 192]).map(|p| p.timestamp).collect();
     assert_eq!(segments, [1000, 1000 + 65_280, 1000 + 130_560]);
     assert_eq!(packets.iter().filter(|packet| packet.marker).count(), 1);
     let mut receiver = DtmfReceiver::new(48_000);
     let mut digits = Vec::new();
     for packet in &packets {
-        receiver.handle(at(0), packet.timestamp, packet.marker, &packet.payload, |digit, held| digits.push((digit, held)));
+        receiver
+            .handle(at(0), packet.timestamp, packet.marker, &packet.payload, |digit, held| digits.push((digit, held)));
     }
     assert_eq!(digits, [('9', Duration::from_secs(3))]);
 }

@@ -1,14 +1,7 @@
 use super::*;
 
-const BLOCK: Block = Block {
-    ssrc: 7,
-    fraction: 3,
-    lost: -2,
-    highest: 70_000,
-    jitter: 12,
-    last_sr: 0x1234_5678,
-    since_last_sr: 65_536,
-};
+const BLOCK: Block =
+    Block { ssrc: 7, fraction: 3, lost: -2, highest: 70_000, jitter: 12, last_sr: 0x1234_5678, since_last_sr: 65_536 };
 
 fn items(bytes: &[u8]) -> (Vec<Item>, Result<(), RtcpError>) {
     let mut items = Vec::new();
@@ -58,7 +51,12 @@ fn no_type_count_or_length_makes_parsing_panic() {
             bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = (i as u8).wrapping_mul(37) ^ count);
             for padding in [0, 0x20] {
                 for length in (0..bytes.len()).step_by(1) {
-                    bytes[..4].copy_from_slice(&[0x80 | padding | count, kind, 0, (length / 4).saturating_sub(1) as u8]);
+                    bytes[..4].copy_from_slice(&[
+                        0x80 | padding | count,
+                        kind,
+                        0,
+                        (length / 4).saturating_sub(1) as u8,
+                    ]);
                     let _ = items(&bytes[..length]);
                 }
             }

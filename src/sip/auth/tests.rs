@@ -89,7 +89,11 @@ fn rfc_7616_3_9_2_gives_the_response_of_its_erratum_4897() {
     let parts = Parts {
         algorithm: Algorithm::SHA_512_256,
         nonce: "5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK",
-        protection: Some(Protection { nc: "00000001", cnonce: "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v", qop: "auth" }),
+        protection: Some(Protection {
+            nc: "00000001",
+            cnonce: "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v",
+            qop: "auth",
+        }),
         method: "GET",
         uri: "/doe.json",
     };

@@ -1,0 +1,389 @@
+//! The command tree. What is listed here is built; nothing else is accepted.
+
+use super::config::Overrides;
+use super::config::value::duration;
+use super::exit::Exit;
+use crate::time::Duration;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A SIP softphone.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "bellwire", version, about, long_about = None, after_long_help = Exit::table(), arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Read this config file instead of the user's
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Say less: only results and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice for the log, three times for all of it
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Write the log to FILE instead of stderr (config: log.file)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Print one JSON object a line on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Use colours
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub color: Colour,
+    /// Write every SIP message to FILE, `-` for stderr; secrets are blanked
+    #[arg(long, global = true, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Use no sound card (config: audio.input and audio.output = "none")
+    #[arg(long, global = true)]
+    pub null_audio: bool,
+    /// SIP port, 0 for any free one (config: network.port)
+    #[arg(long, global = true, value_name = "PORT")]
+    pub port: Option<String>,
+    /// Change any key of the config for this run, such as `--set audio.frame=40ms`
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// In a terminal that can, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Call yourself: a PBX inside, its echo, a verdict; no config and no server needed
+    Try(Try),
+    /// Call somebody
+    Call(Call),
+    /// Wait for calls (registers if there is an account)
+    Listen(Listen),
+    /// Register and show the contact and how long it lasts
+    Register(Register),
+    /// Ask whether somebody can be reached (SIP OPTIONS), with which codecs, and how long it takes
+    Ping(Ping),
+    /// Run the mini PBX alone, for tests and demos
+    Pbx(Pbx),
+    /// List sound devices
+    Devices,
+    /// List codecs
+    Codecs,
+    /// Make, check or show the config
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Explain an error name or a SIP code
+    Explain {
+        /// Such as `auth.wrong-password` or 486
+        #[arg(value_name = "SLUG|CODE")]
+        what: String,
+    },
+    /// Show the version and what is built in
+    Version,
+}
+
+/// `bellwire try`
+#[derive(Debug, Clone, Default, Args)]
+pub struct Try {
+    /// Keep what was heard in FILE
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Say the built-in speech even where there is a microphone
+    #[arg(long)]
+    pub speech: bool,
+    /// How long to talk
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "6s")]
+    pub duration: Duration,
+}
+
+/// `bellwire call`
+#[derive(Debug, Clone, Args)]
+pub struct Call {
+    /// Number, user@host, sip: or tel: URI, or address
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+    /// Call from this account instead of the first one
+    #[arg(long, value_name = "NAME")]
+    pub account: Option<String>,
+    /// Say what is in this WAV file, once (config: audio.input)
+    #[arg(long, value_name = "FILE")]
+    pub play: Option<PathBuf>,
+    /// Write what is heard to this WAV file; `{call}` becomes the call's name (config: audio.output)
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Offer these codecs only, best first (config: audio.codecs)
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub codecs: Vec<String>,
+    /// Send these digits once the call is answered; `,` waits half a second
+    #[arg(long, value_name = "DIGITS")]
+    pub dtmf: Option<String>,
+    /// Hang up after so long
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub duration: Option<Duration>,
+    /// Give up when nobody answers for so long (config: call.answer_timeout)
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<String>,
+    /// Hang up when no packet comes for so long (config: call.media_timeout)
+    #[arg(long, value_name = "TIME")]
+    pub media_timeout: Option<String>,
+}
+
+/// `bellwire listen`
+#[derive(Debug, Clone, Default, Args)]
+pub struct Listen {
+    /// Answer by itself, after TIME if given (config: account.NAME.auto_answer)
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "0s", value_parser = time)]
+    pub auto_answer: Option<Duration>,
+    /// Leave after the first call
+    #[arg(long)]
+    pub once: bool,
+    /// Say what is in this WAV file, once for each call (config: audio.input)
+    #[arg(long, value_name = "FILE")]
+    pub play: Option<PathBuf>,
+    /// Write what is heard to this WAV file; `{call}` becomes the call's name (config: audio.output)
+    #[arg(long, value_name = "FILE|DIR/{call}.wav")]
+    pub record: Option<PathBuf>,
+    /// Offer and accept these codecs only, best first (config: audio.codecs)
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub codecs: Vec<String>,
+    /// Hang up when no packet comes for so long (config: call.media_timeout)
+    #[arg(long, value_name = "TIME")]
+    pub media_timeout: Option<String>,
+}
+
+/// `bellwire register`
+#[derive(Debug, Clone, Default, Args)]
+pub struct Register {
+    /// Only this account
+    #[arg(value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// Leave as soon as it is registered or refused
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `bellwire ping`
+#[derive(Debug, Clone, Args)]
+pub struct Ping {
+    /// Number, user@host, URI, name or address
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+    /// Ask over this transport
+    #[arg(long, value_name = "udp|tcp", value_parser = ["udp", "tcp"])]
+    pub transport: Option<String>,
+}
+
+/// `bellwire pbx`
+#[derive(Debug, Clone, Default, Args)]
+pub struct Pbx {
+    /// Listen on this address and port (config: pbx.listen)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub bind: Option<String>,
+    /// Make N users with random passwords and print them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub users: Option<u16>,
+    /// Print the config that `--users` makes, and leave
+    #[arg(long, requires = "users")]
+    pub print_config: bool,
+}
+
+/// `bellwire config`
+#[derive(Debug, Clone, Subcommand)]
+pub enum ConfigCommand {
+    /// Make a config file
+    Init(Init),
+    /// Read the config and tell every mistake with its place
+    Check,
+    /// Print every key with its value; secrets are blanked
+    Show {
+        /// Say where each value comes from
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Print where the config files are
+    Path,
+}
+
+/// `bellwire config init`
+#[derive(Debug, Clone, Default, Args)]
+pub struct Init {
+    /// Write every key with its default and what it does
+    #[arg(long)]
+    pub full: bool,
+    /// Your SIP address, user@server
+    #[arg(long, value_name = "USER@SERVER")]
+    pub address: Option<String>,
+    /// A command that prints your password
+    #[arg(long, value_name = "COMMAND")]
+    pub password_command: Option<String>,
+    /// Replace a file that is there, and ask nothing
+    #[arg(long)]
+    pub yes: bool,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "a number and ms, s, m or h, such as 30s".to_owned())
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("KEY=VALUE, such as audio.frame=40ms")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl Cli {
+    /// The keys of the config that the options change.
+    pub fn overrides(&self) -> Overrides {
+        let mut o = Overrides::default();
+        for (key, value) in &self.global.set {
+            o.set(key, value, &format!("--set {key}"));
+        }
+        if let Some(port) = &self.global.port {
+            o.set("network.port", port, "--port");
+        }
+        if let Some(file) = &self.global.log {
+            o.set("log.file", file.display().to_string(), "--log");
+        }
+        if self.global.null_audio {
+            o.set("audio.input", "none", "--null-audio");
+            o.set("audio.output", "none", "--null-audio");
+        }
+        let mut codecs: &[String] = &[];
+        let mut media_timeout = None;
+        match &self.command {
+            Command::Call(call) => {
+                codecs = &call.codecs;
+                media_timeout = call.media_timeout.as_deref();
+                if let Some(time) = &call.timeout {
+                    o.set("call.answer_timeout", time, "--timeout");
+                }
+            }
+            Command::Listen(listen) => {
+                codecs = &listen.codecs;
+                media_timeout = listen.media_timeout.as_deref();
+            }
+            Command::Pbx(pbx) => {
+                if let Some(bind) = &pbx.bind {
+                    o.set("pbx.listen", bind, "--bind");
+                }
+            }
+            Command::Try(_)
+            | Command::Register(_)
+            | Command::Ping(_)
+            | Command::Devices
+            | Command::Codecs
+            | Command::Config(_)
+            | Command::Explain { .. }
+            | Command::Version => {}
+        }
+        if !codecs.is_empty() {
+            let list: Vec<_> = codecs.iter().map(|c| super::config::value::quoted(c.trim())).collect();
+            o.set("audio.codecs", format!("[{}]", list.join(", ")), "--codecs");
+        }
+        if let Some(time) = media_timeout {
+            o.set("call.media_timeout", time, "--media-timeout");
+        }
+        o
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_a_help_text() {
+        fn walk(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} has no text", command.get_name());
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} of {} has no text", arg.get_id(), command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+
+    #[test]
+    fn every_config_key_that_a_help_text_names_exists() {
+        let text = "[account.NAME]\nserver = \"a\"\nuser = \"b\"\n";
+        let source =
+            super::super::config::Source { file: "x".into(), text: text.into(), dir: PathBuf::new(), exposed: false };
+        let known: Vec<String> = super::super::config::Loaded::read(vec![source], &Overrides::default())
+            .settings
+            .into_iter()
+            .map(|s| s.key)
+            .collect();
+        fn walk(command: &clap::Command, known: &[String], named: &mut usize) {
+            for arg in command.get_arguments() {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                let Some((_, keys)) = help.split_once("(config: ") else { continue };
+                let keys = keys.split([')', '=']).next().unwrap_or("");
+                for key in keys.split(" and ").map(str::trim).filter(|k| !k.is_empty()) {
+                    assert!(known.iter().any(|k| k == key), "{key} of --{} is no key", arg.get_id());
+                    *named += 1;
+                }
+            }
+            command.get_subcommands().for_each(|c| walk(c, known, named));
+        }
+        let mut named = 0;
+        walk(&Cli::command(), &known, &mut named);
+        assert!(named > 10);
+    }
+
+    #[test]
+    fn options_set_the_keys_they_stand_for() {
+        let cli = Cli::parse_from([
+            "bellwire",
+            "call",
+            "600",
+            "--port",
+            "5070",
+            "--codecs",
+            "pcma,opus",
+            "--timeout",
+            "3s",
+            "--null-audio",
+            "--set",
+            "call.max=9",
+        ]);
+        let loaded = super::super::config::Loaded::read(Vec::new(), &cli.overrides());
+        let config = loaded.config.unwrap();
+        assert_eq!(config.network.port, 5070);
+        assert_eq!(config.audio.codecs, ["pcma", "opus"]);
+        assert_eq!(config.call.answer_timeout, Duration::from_secs(3));
+        assert_eq!(config.audio.input, crate::media::command::AudioSource::None);
+        assert_eq!(config.call.max, 9);
+    }
+
+    #[test]
+    fn auto_answer_takes_a_delay_only_after_an_equals_sign() {
+        let listen = |args: &[&str]| match Cli::try_parse_from(args).unwrap().command {
+            Command::Listen(listen) => listen.auto_answer,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(listen(&["bellwire", "listen"]), None);
+        assert_eq!(listen(&["bellwire", "listen", "--auto-answer"]), Some(Duration::ZERO));
+        assert_eq!(listen(&["bellwire", "listen", "--auto-answer=2s"]), Some(Duration::from_secs(2)));
+    }
+}

@@ -1,0 +1,323 @@
+//! The table of texts: one row per slug.
+
+use super::{Kind, Text, Try};
+use crate::app::exit::Exit;
+use Kind::{Error, Result, Warning};
+use Try::{Command, Key, Words};
+
+macro_rules! texts {
+    ($($slug:literal $exit:ident $kind:ident: $what:literal; $cause:literal; [$($try:expr),* $(,)?]; $page:literal)*) => {
+        /// Every slug.
+        pub const TEXTS: &[Text] = &[$(Text {
+            slug: $slug, exit: Exit::$exit, kind: $kind, what: $what, cause: $cause, tries: &[$($try),*], page: $page,
+        }),*];
+    };
+}
+
+texts! {
+    "auth.wrong-password" LoginRefused Error:
+    "{server|the server} did not accept the password of {user|this account}";
+    "answered {code|401} {reason|Unauthorized} again after the password was sent (realm \"{realm|?}\", {algorithm|digest})";
+    [Key("account.{account|work}", "auth_user = \"…\"", "if your provider gave you a separate login name"),
+     Command("bellwire config show --origin", "shows which password source is used")];
+    "The server asked for the password, got it (as a digest, never in clear), and asked again. Either the password is wrong, or the name it was
+given with: some providers use a login name that differs from the number. Nothing was locked by bellwire: it stops after one refusal."
+
+    "auth.forbidden" LoginRefused Error:
+    "{server|the server} refuses {user|this account}";
+    "answered {code|403} {reason|Forbidden}; the password was not the question";
+    [Words("check user and domain with your provider, or wait: some servers block an address after failed tries")];
+    "The server knows what we want and will not do it: the user may be unknown or blocked, the domain wrong, or this number may not be called from
+this account."
+
+    "auth.no-password" LoginRefused Error:
+    "{server|the server} asks for a password and {account|this call} has none";
+    "answered {code|401} {reason|Unauthorized} (realm \"{realm|?}\")";
+    [Key("account.{account|work}", "password_command = \"pass show sip/work\"", "or password_env, password_file, password")];
+    "The server wants proof of who we are. Give the account a password, or use an account if you called without one."
+
+    "auth.unsupported" LoginRefused Error:
+    "{server|the server} wants a kind of login that bellwire does not know";
+    "it offers {algorithm|other algorithms} only; bellwire knows MD5, SHA-256 and SHA-512-256";
+    [Words("ask the provider for digest login with MD5 or SHA-256")];
+    "SIP logins are digests (RFC 7616, RFC 8760). The server offers only a kind that is not built in."
+
+    "net.dns" NotReached Error:
+    "no address for {host|the server}";
+    "{cause|the name does not exist}";
+    [Key("account.{account|work}", "server = \"pbx.example.org\"", "correct the name"),
+     Words("an address instead of a name works without DNS")];
+    "The name of the server could not be turned into an address. Either it is misspelt or no name server answers here."
+
+    "net.timeout" NotReached Error:
+    "no reply from {server|the other side}";
+    "requests over {transport|UDP} to {address|its address} for 32 s, nothing came back";
+    [Command("bellwire ping {server|pbx.example.org} --transport tcp", ""),
+     Key("account.{account|work}", "transport = \"tcp\"", "if that works; if not, a firewall or VPN stands between")];
+    "Datagrams went out and nothing came back until the SIP timers ran out (RFC 3261, 64 x T1 = 32 s). The address may be wrong, the server down, or a
+firewall may drop the packets."
+
+    "net.refused" NotReached Error:
+    "{server|the other side} is up but nothing listens there";
+    "connection refused by {address|its address} over {transport|TCP}";
+    [Key("account.{account|work}", "transport = \"udp\"", "or \"tcp\""),
+     Key("account.{account|work}", "server = \"pbx.example.org:5070\"", "with the right port")];
+    "The computer answers but no SIP server listens on that port and transport."
+
+    "net.unreachable" NotReached Error:
+    "{server|the other side} cannot be reached from here";
+    "{cause|no route to the address}";
+    [Words("check the network connection, and whether the address belongs to a network you are in")];
+    "The system knows no way to that address: no network, no IPv6 where only IPv6 would help, or a VPN that is down."
+
+    "net.lost" NotReached Error:
+    "the connection to {server|the server} broke";
+    "{cause|closed by the other side} ({transport|TCP}, {address|its address})";
+    [Command("bellwire ping {server|pbx.example.org}", "")];
+    "A stream connection was closed or reset in the middle of something."
+
+    "net.unavailable" NotReached Error:
+    "{server|the server} cannot serve now";
+    "answered {code|503} {reason|Service Unavailable}";
+    [Words("try again in a minute")];
+    "The server is there but overloaded, in maintenance, or its way on is down."
+
+    "net.port-in-use" Port Error:
+    "port {port|5060} ({transport|UDP}) is taken";
+    "address already in use on {address|this computer}";
+    [Command("bellwire listen --port 0", "any free port; servers do not mind"),
+     Key("network", "port = 0", "for always")];
+    "Another program, perhaps another bellwire, listens on the SIP port. Phones that register need no fixed port."
+
+    "net.port-forbidden" Port Error:
+    "port {port|5060} ({transport|UDP}) may not be opened";
+    "permission denied on {address|this computer}";
+    [Key("network", "port = 0", "or one above 1023")];
+    "Ports below 1024 are reserved for the system administrator."
+
+    "net.no-such-address" Port Error:
+    "{address|the address} is no address of this computer";
+    "the system cannot bind it";
+    [Key("network", "interface = \"auto\"", "or an address that `ip addr` lists")];
+    "The configured address is not one of this computer's."
+
+    "net.no-rtp-port" Port Error:
+    "no free pair of ports for sound";
+    "all of {ports|the configured range} are taken";
+    [Key("network", "rtp_ports = \"16384-32767\"", "a larger range")];
+    "Every call needs two neighbouring UDP ports. The configured range has none left."
+
+    "media.no-common-codec" NoCommonMedia Error:
+    "{peer|the other side} and this phone share no audio codec";
+    "{code|488} {reason|Not Acceptable Here}; we offered {offered|our codecs}, they answered with {answered|none of them}";
+    [Key("account.{account|work}", "audio.codecs = [\"opus\", \"g722\", \"pcmu\", \"pcma\"]", "all that are built in"),
+     Command("bellwire ping {peer|600}", "shows what they know")];
+    "A call needs one codec that both sides know. Phones that know nothing else know pcmu or pcma."
+
+    "media.no-incoming-audio" Media Warning:
+    "you cannot hear {peer|them}: no audio packet arrived in 5 s";
+    "we expect packets on {local|our address} and send to {remote|theirs}";
+    [Key("network", "interface = \"auto\"", "or the address that they can reach"),
+     Words("look for a firewall or NAT on the way")];
+    "The call is up but no sound comes in. Most often an address in the session description is a private one that the other side cannot reach."
+
+    "media.silent-microphone" Media Warning:
+    "{peer|they} probably cannot hear you: the microphone gives digital silence";
+    "5 s of exact zeros from {device|the microphone}; system mute or permission";
+    [Command("bellwire devices", "shows what there is"),
+     Key("audio", "input = \"default\"", "or part of another name")];
+    "A working microphone always gives a little noise. Exact zeros mean that it is muted in the system or not permitted to this program."
+
+    "media.peer-gone" Media Error:
+    "{peer|the other side} vanished{after|}";
+    "no packet for {timeout|the media timeout}, and the call was ended";
+    [Command("bellwire ping {server|pbx.example.org}", ""),
+     Key("call", "media_timeout = \"60s\"", "\"0s\" waits for ever")];
+    "No sound packet came for `call.media_timeout`. The other side crashed, lost its network, or forgot us."
+
+    "media.not-heard" Media Error:
+    "the echo of what was said did not come back";
+    "{cause|nothing was heard}";
+    [Command("bellwire try --speech --trace try.txt", "keeps the SIP messages"),
+     Words("is a firewall on for 127.0.0.1?")];
+    "`bellwire try` compares what it heard with what it said: the likeness must be 0.7 or more over 3 s or more, and the level within 6 dB."
+
+    "audio.no-input" Device Warning:
+    "no microphone found, the call goes on and you will be heard as silence";
+    "{cause|the system lists no input}";
+    [Command("bellwire devices", "plug one in: the next call takes it"),
+     Key("audio", "input = \"tone:440\"", "or \"file:hello.wav\" for tests")];
+    "No sound card with an input, or not the one that the config names."
+
+    "audio.no-output" Device Warning:
+    "no loudspeaker found, the call goes on and you will hear nothing";
+    "{cause|the system lists no output}";
+    [Command("bellwire devices", "shows what there is"),
+     Key("audio", "output = \"file:heard.wav\"", "writes what you would hear")];
+    "No sound card with an output, or not the one that the config names."
+
+    "audio.busy" Device Warning:
+    "{device|the sound card} is used by another program, the call goes on without it";
+    "{cause|device busy}";
+    [Key("audio", "input = \"default\"", "goes through the sound server, which shares the device")];
+    "A program holds the sound card for itself."
+
+    "audio.file" Device Warning:
+    "a sound file cannot be used, the call goes on without it";
+    "{cause|it cannot be read}";
+    [Words("WAV with 8, 16, 24 or 32 bits is read, 16 bits mono is written; is there room on the disk?")];
+    "A WAV file could not be read or written. The call itself is not harmed by that."
+
+    "call.busy" Busy Result:
+    "{peer|the other side} is busy ({code|486} {reason|Busy Here}).   try later";
+    ""; [];
+    "The one you called speaks with somebody else."
+
+    "call.declined" Declined Result:
+    "{peer|the other side} declined the call ({code|603} {reason|Decline}).";
+    ""; [];
+    "The one you called does not want to answer now."
+
+    "call.unavailable" NotAnswered Result:
+    "{peer|the other side} is not reachable now ({code|480} {reason|Temporarily Unavailable}): not registered, or do-not-disturb.";
+    ""; [];
+    "The number exists but no phone of it can take the call now."
+
+    "call.no-answer" NotAnswered Result:
+    "{peer|the other side} did not answer ({code|408} {reason|Request Timeout}).";
+    ""; [];
+    "It rang, or the server looked for the phone, but nobody answered in time. `--timeout` and `call.answer_timeout` say how long to wait."
+
+    "call.cancelled" NotAnswered Result:
+    "the call to {peer|the other side} was given up before an answer.";
+    ""; [];
+    "You, or the caller, ended the call while it rang."
+
+    "call.not-found" NoSuchNumber Result:
+    "{server|the server} knows no \"{peer|such number}\" ({code|404} {reason|Not Found}).";
+    ""; [];
+    "The number is wrong, or the domain of the address is not served there."
+
+    "call.too-many" OtherSip Error:
+    "no more calls at once";
+    "{cause|call.max is reached}";
+    [Key("call", "max = 8", "0 = no limit")];
+    "The limit protects a small computer; raise it where there is room."
+
+    "call.failed" OtherSip Error:
+    "the call to {peer|the other side} failed";
+    "answered {code|an error} {reason|}{cause|}";
+    [Command("bellwire explain {code|500}", "")];
+    "The server or the other phone answered with an error of its own. The code says which."
+
+    "register.failed" OtherSip Error:
+    "{server|the server} did not register {user|this account}";
+    "answered {code|an error} {reason|}{cause|}";
+    [Command("bellwire explain {code|500}", "")];
+    "The registrar answered with an error of its own. The code says which."
+
+    "usage.target" Usage Error:
+    "`{target|that}` cannot be called";
+    "{cause|it is no number, address or SIP URI}";
+    [Command("bellwire call 600", "a number needs an account"),
+     Command("bellwire call sip:bob@192.0.2.10", "")];
+    "A target is a number (with an account), user@host, a sip: or tel: URI, or an address."
+
+    "usage.account" Usage Error:
+    "there is no account \"{account|…}\"";
+    "the config has {accounts|none}";
+    [Command("bellwire config show", "")];
+    "`--account` and `register NAME` take the part after the dot of `[account.NAME]`."
+
+    "usage.argument" Usage Error:
+    "{what|an option} cannot be {value|that}";
+    "{cause|}";
+    [Command("bellwire --help", "")];
+    "An option has a value that makes no sense here."
+
+    "config.no-account" Config Error:
+    "no account is configured";
+    "{file|the config} has no [account.…] table";
+    [Command("bellwire config init", "asks three questions"),
+     Command("bellwire try", "works without any account")];
+    "Registering, and calling a bare number, needs a server, a user and a password."
+
+    "config.password" Config Error:
+    "the password of {account|an account} cannot be had";
+    "{cause|}";
+    [Command("bellwire config show --origin", "shows where it should come from")];
+    "The password comes from a command, an environment variable, a file or the config itself. Fetching it failed; nothing was started."
+
+    "config.unreadable" Config Error:
+    "the config cannot be read";
+    "{cause|}";
+    [Command("bellwire config path", "shows where config files are looked for"),
+     Command("bellwire config init", "makes one")];
+    "A config file that was named, or that is in its place, cannot be read."
+
+    "config.exists" Config Error:
+    "there is a config already";
+    "{file|it} would be replaced";
+    [Command("bellwire config init --yes", "replaces it")];
+    "`config init` replaces nothing unless told to."
+
+    "config.syntax" Config Error:
+    "the config is no TOML";
+    "{cause|}";
+    [Command("bellwire config check", "")];
+    "The file breaks the rules of TOML at that place: a quote or bracket that is not closed, a key without a value, a table named twice."
+
+    "config.unknown-key" Config Error:
+    "the config has a key that does not exist";
+    "{cause|}";
+    [Command("bellwire config init --full", "writes a file with every key")];
+    "Unknown keys are refused, so that a misspelt one is not silently without effect."
+
+    "config.wrong-table" Config Error:
+    "the config has a key in the wrong table";
+    "{cause|}";
+    [Command("bellwire config init --full", "writes a file with every key in its place")];
+    "A key that exists, but below another [table]. Keys belong to the last [table] line above them."
+
+    "config.type" Config Error:
+    "the config has a value of the wrong type";
+    "{cause|}";
+    [Command("bellwire config check", "")];
+    "Text stands in quotes, numbers and true or false do not, durations are text with a unit such as \"20ms\"."
+
+    "config.value" Config Error:
+    "the config has a value that cannot be";
+    "{cause|}";
+    [Command("bellwire config check", "")];
+    "The value has the right type but lies outside of what is possible or is none of the known words."
+
+    "config.missing-key" Config Error:
+    "the config lacks a key";
+    "{cause|}";
+    [Command("bellwire config init", "")];
+    "An account needs a server and a user, a PBX user needs a password."
+
+    "config.not-built" Config Error:
+    "the config asks for something that is not built yet";
+    "{cause|}";
+    [Command("bellwire config show", "shows every key that works")];
+    "The key is known but this version cannot do what it says. It is refused rather than ignored, so that nothing seems to work that does not."
+
+    "config.exposed-password" Done Warning:
+    "others can read a password";
+    "{cause|}";
+    [Key("account.{account|work}", "password_command = \"pass show sip/work\"", "keeps it out of the file")];
+    "The file with the password can be read by the group or by everybody. `chmod 600` mends it; better, let a command or a variable give the password."
+
+    "pbx.no-users" Config Error:
+    "the PBX has no users, so nobody could register";
+    "{file|the config} has no [pbx.user.…] table, and there is no default user";
+    [Command("bellwire pbx --users 2", "makes two with random passwords and prints them")];
+    "A PBX with a well-known default user is found and abused within hours. Make users of your own, each with its own password."
+
+    "bug" Bug Error:
+    "something happened in bellwire that should not";
+    "{cause|}";
+    [Command("bellwire version", "please report it with this and with what you did")];
+    "A mistake in the program. What you did just before, and the output of `--trace`, help to find it."
+}
