@@ -5,7 +5,7 @@
 //!  bytes ◀ encode ─┘  └─ relay (a bridge: addresses rewritten, formats kept) ──▶ MediaPlan
 //! ```
 //!
-//! Only [`read`](Sdp::parse) knows the crate sdp-rs.
+//! Only the module `read` ([`Sdp::parse`]) knows the crate sdp-rs.
 
 mod capabilities;
 mod error;

@@ -177,8 +177,11 @@ impl Negotiator {
                 return Err(NegotiationError::NoOffer);
             }
         };
-        let Chosen { index, matches, far } = self.choose(&offer, wish)?;
-        let matches = self.number(matches);
+        let Chosen { index, offered, matches, far } = self.choose(&offer, wish)?;
+        let matches = self.number(matches, &offered);
+        if matches.iter().all(|pair| pair.ours.is_event()) {
+            return Err(matching::no_common_codec(&offered, &matching::wanted(wish.capabilities)));
+        }
         let direction = both(wish.direction, far.direction.reversed());
         let formats: Vec<_> = matches.iter().map(|pair| pair.ours.clone()).collect();
         let mut media: Vec<_> = offer.media.iter().map(Media::refused).collect();
@@ -236,46 +239,50 @@ impl Negotiator {
         let Some((index, media)) = index.and_then(|index| offer.media.get(index).map(|media| (index, media))) else {
             return Err(NegotiationError::NoAudio { offered: names(offer) });
         };
-        let matches = match_formats(&Format::of(media), wish.capabilities)?;
+        let offered = Format::of(media);
+        let matches = match_formats(&offered, wish.capabilities)?;
         let far = far_end(offer, media, wish.lease)?;
-        Ok(Chosen { index, matches, far })
+        Ok(Chosen { index, offered, matches, far })
     }
 
     /// Our formats with their payload types: those of earlier in the session, else assigned, customary or free ones.
     fn offered_formats(&mut self, capabilities: &Capabilities) -> Vec<Format> {
         let mut formats: Vec<Format> = Vec::new();
         for format in matching::wanted(capabilities) {
-            let pt = self.number_for(&format, &formats, format.pt);
-            formats.push(Format { pt, ..format });
+            let taken: Vec<_> = formats.iter().map(|format| format.pt).collect();
+            if let Some(pt) = self.number_for(&format, &taken) {
+                formats.push(Format { pt, ..format });
+            }
         }
         self.announce(&formats);
         formats
     }
 
     /// Gives our side of each match its number: the offerer's, unless that means something else to us already.
-    fn number(&mut self, mut matches: Vec<Match>) -> Vec<Match> {
-        let mut formats: Vec<Format> = Vec::new();
-        for pair in &mut matches {
-            pair.ours.pt = match self.numbers.iter().find(|known| known.pt == pair.theirs.pt) {
-                Some(known) if !known.is_same(&pair.ours) => self.number_for(&pair.ours, &formats, pair.theirs.pt),
-                Some(_) | None => pair.theirs.pt,
-            };
-            formats.push(pair.ours.clone());
+    fn number(&mut self, matches: Vec<Match>, offered: &[Format]) -> Vec<Match> {
+        let mut taken: Vec<_> = offered.iter().map(|format| format.pt).collect();
+        let mut numbered = Vec::new();
+        for Match { ours, theirs } in matches {
+            let has_other_meaning = self.numbers.iter().any(|known| known.pt == theirs.pt && !known.is_same(&ours));
+            let pt = if has_other_meaning { self.number_for(&ours, &taken) } else { Some(theirs.pt) };
+            if let Some(pt) = pt {
+                taken.push(pt);
+                numbered.push(Match { ours: Format { pt, ..ours }, theirs });
+            }
         }
+        let formats: Vec<_> = numbered.iter().map(|pair| pair.ours.clone()).collect();
         self.announce(&formats);
-        matches
+        numbered
     }
 
-    /// The number that `format` has in this session, else `preferred`, else the first free one.
-    fn number_for(&self, format: &Format, taken: &[Format], preferred: u8) -> u8 {
-        let is_taken = |pt: u8| taken.iter().any(|other| other.pt == pt);
-        let is_free = |pt: u8| !is_taken(pt) && self.numbers.iter().all(|known| known.pt != pt);
-        let known = self.numbers.iter().rev().find(|known| known.is_same(format) && !is_taken(known.pt));
-        match known {
-            Some(known) => known.pt,
-            None if preferred < 96 || is_free(preferred) => preferred,
-            None => (96..=127).chain(35..=63).find(|pt| is_free(*pt)).unwrap_or(preferred),
-        }
+    /// The number that `format` has in this session, else its own, else the first free one; none of `taken`.
+    /// `None` when a peer has used up all 128 by giving them new meanings again and again.
+    fn number_for(&self, format: &Format, taken: &[u8]) -> Option<u8> {
+        let is_free = |pt: u8| !taken.contains(&pt) && self.numbers.iter().all(|known| known.pt != pt);
+        let known = self.numbers.iter().rev().find(|known| known.is_same(format) && !taken.contains(&known.pt));
+        known
+            .map(|known| known.pt)
+            .or_else(|| Some(format.pt).into_iter().chain(96..=127).chain(35..=63).find(|pt| is_free(*pt)))
     }
 
     fn announce(&mut self, formats: &[Format]) {
@@ -316,6 +323,7 @@ impl Negotiator {
 /// What an offer comes down to.
 struct Chosen {
     index: usize,
+    offered: Vec<Format>,
     matches: Vec<Match>,
     far: matching::FarEnd,
 }

@@ -9,6 +9,9 @@ use super::error::SdpError;
 use super::session::{Attribute, Connection, Host, Media, Origin, Sdp};
 use sdp_rs::tokenizers::{connection, key_optvalue, media_description, origin, session_description};
 
+#[cfg(test)]
+mod tests;
+
 /// The longest body that is read, in bytes.
 const MAX_BYTES: usize = 65_536;
 /// The most m= lines (threats A5).
@@ -121,7 +124,8 @@ fn normalise<'a>(sections: &'a [Section<'a>]) -> Result<(String, &'a [Section<'a
     for section in media {
         for head in &section.head {
             // Some peers refuse a stream with a line that ends at the protocol.
-            let head = if head.split(' ').count() == 3 { format!("{head} 0") } else { head.clone() };
+            let ends_early = head.split(' ').count() == 3 && head.split(' ').nth(1) == Some("0");
+            let head = if ends_early { format!("{head} 0") } else { head.clone() };
             let formats = head.split(' ').count().saturating_sub(3);
             if formats > MAX_FORMATS {
                 return Err(SdpError::TooMany { what: "formats", count: formats, most: MAX_FORMATS });
