@@ -1,6 +1,7 @@
 //! Fuzz harnesses as plain functions: any bytes go in, and nothing may panic; the invariants they assert are the ones
 //! every reader promises.
 
+use crate::sip::transport::framer::{self, Frame, FrameError, Framer};
 use crate::sip::message::{Message, ParseErrorKind, Response, StatusCode};
 
 /// A message: what is read is written and read again as the same, every typed view answers, every error is answerable
@@ -28,4 +29,47 @@ pub fn sip_message(input: &[u8]) {
             }
         }
     }
+}
+
+/// A stream: the same frames come out whether it arrives at once or in pieces, the buffer never outgrows its caps, and
+/// after an error nothing more is read.
+pub fn stream_framer(input: &[u8]) {
+    let whole = frames(std::iter::once(input));
+    // The pieces are cut where the input itself says, so that every mutation tries other ones.
+    let mut rest = input;
+    let pieces = std::iter::from_fn(|| {
+        let length = usize::from(*rest.first()? % 61) + 1;
+        let (piece, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
+        Some(piece)
+    });
+    assert_eq!(frames(pieces), whole, "the pieces make no difference");
+    for frame in &whole.0 {
+        if let Frame::Message(message) = frame {
+            assert!(message.len() <= framer::MAX_HEAD + framer::MAX_BODY, "no message outgrows its caps");
+        }
+    }
+}
+
+fn frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<FrameError>) {
+    let (mut framer, mut frames) = (Framer::default(), Vec::new());
+    for piece in pieces {
+        framer.push(piece);
+        loop {
+            match framer.poll() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => {
+                    framer.push(input_after_error());
+                    assert_eq!(framer.poll(), Ok(None), "nothing is read after an error");
+                    return (frames, Some(error));
+                }
+            }
+        }
+    }
+    (frames, None)
+}
+
+fn input_after_error() -> &'static [u8] {
+    b"OPTIONS sip:a@192.0.2.1 SIP/2.0\r\nContent-Length: 0\r\n\r\n"
 }

@@ -132,3 +132,13 @@ fn no_mutated_sip_message_panics_or_is_slow() {
     let seeds: Vec<_> = files.iter().map(|path| std::fs::read(path).expect("a message")).collect();
     run("sip_message", bellwire::fuzz::sip_message, &seeds);
 }
+
+#[test]
+fn no_mutated_stream_is_cut_differently_in_pieces() {
+    let message = |length: usize| {
+        let head = "INVITE sip:a@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nTo: <sip:a@b>\r\n";
+        format!("{head}Content-Length: {length}\r\n\r\n{}", "v".repeat(length)).into_bytes()
+    };
+    let seeds = [[message(0), message(9)].concat(), [b"\r\n\r\n".to_vec(), message(200)].concat(), message(65_536)];
+    run("stream_framer", bellwire::fuzz::stream_framer, &seeds);
+}

@@ -65,7 +65,7 @@ impl Endpoint {
         };
         self.client_keys.insert(key.clone(), id);
         self.clients.insert(id, Client { machine, key, flow, wire });
-        self.settle_client(now, id, actions, None);
+        self.settle_client(id, actions, None);
     }
 
     /// Sends the ACK for a 2xx, once per call (§13.2.2.4).
@@ -147,7 +147,7 @@ impl Endpoint {
                 }
             }
         }
-        self.settle_client(now, id, actions, Some((response, flow)));
+        self.settle_client(id, actions, Some((response, flow)));
         if status.is_provisional() {
             self.send_cancel(now, id);
         }
@@ -161,7 +161,7 @@ impl Endpoint {
             Machine::Other(machine) => machine.handle_timeout(now, &self.timers, &mut actions),
         }
         self.counters.retransmitted += u64::from(actions.contains(&Action::Send));
-        self.settle_client(now, id, actions, None);
+        self.settle_client(id, actions, None);
     }
 
     /// A connection is gone: tells every request that still waited for its final response there (§8.1.3.1).
@@ -185,7 +185,7 @@ impl Endpoint {
         }
     }
 
-    fn settle_client(&mut self, now: Instant, id: TxnId, mut actions: Outbox, mut response: Option<(Response, Flow)>) {
+    fn settle_client(&mut self, id: TxnId, mut actions: Outbox, mut response: Option<(Response, Flow)>) {
         let (mut told, mut sent) = (false, true);
         for action in actions.drain(..) {
             match action {
@@ -224,7 +224,6 @@ impl Endpoint {
                 self.fail_client(id, StreamFault::Overflow);
             }
         }
-        let _ = now;
     }
 
     fn forget_client(&mut self, id: TxnId) {

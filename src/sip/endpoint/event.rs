@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 /// What an endpoint wants done.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "most outputs are events with messages, and none is kept for long")]
 pub enum EndpointOutput {
     /// Send bytes.
     Transmit(Transmit),

@@ -197,7 +197,7 @@ impl Endpoint {
                 })
             }
             (Some(_) | None, Protocol::Tcp) => self.connect(now, Protocol::Tcp, peer, route.local),
-            (None, Protocol::Udp) => self.datagram_flow(peer, route.local.ip()).unwrap_or(Flow {
+            (None, Protocol::Udp) => self.datagram_flow(peer, route.local.ip()).unwrap_or_else(|| Flow {
                 protocol: Protocol::Udp,
                 local: route.local,
                 peer,

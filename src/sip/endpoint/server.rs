@@ -96,7 +96,19 @@ impl Endpoint {
         match request.method {
             Method::Ack => self.event(EndpointEvent::Ack { request, flow }),
             Method::Cancel => self.handle_cancel(now, request, &via, key, flow),
-            _ => {
+            Method::Invite
+            | Method::Bye
+            | Method::Register
+            | Method::Options
+            | Method::Info
+            | Method::Update
+            | Method::Prack
+            | Method::Message
+            | Method::Notify
+            | Method::Subscribe
+            | Method::Refer
+            | Method::Publish
+            | Method::Other(_) => {
                 let merged = key::merged(&request);
                 if let Some(status) = self.refusal(now, &request, merged.as_deref(), flow) {
                     self.counters.dropped += 1;

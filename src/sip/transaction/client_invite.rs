@@ -139,7 +139,11 @@ impl ClientInvite {
                 out.push(Action::Ended);
                 State::Terminated
             }
-            unchanged => unchanged,
+            unchanged @ (State::Calling { .. }
+            | State::Proceeding { .. }
+            | State::Completed { .. }
+            | State::Accepted { .. }
+            | State::Terminated) => unchanged,
         };
     }
 

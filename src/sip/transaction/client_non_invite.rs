@@ -102,7 +102,10 @@ impl ClientNonInvite {
                 out.push(Action::Ended);
                 State::Terminated
             }
-            unchanged => unchanged,
+            unchanged @ (State::Trying { .. }
+            | State::Proceeding { .. }
+            | State::Completed { .. }
+            | State::Terminated) => unchanged,
         };
     }
 

@@ -135,7 +135,11 @@ impl ServerInvite {
                 let interval = timers.t2.min(interval.saturating_mul(2));
                 State::Completed { resend_at: Some(now + interval), interval, give_up_at }
             }
-            unchanged => unchanged,
+            unchanged @ (State::Proceeding { .. }
+            | State::Completed { .. }
+            | State::Confirmed { .. }
+            | State::Accepted { .. }
+            | State::Terminated) => unchanged,
         };
     }
 

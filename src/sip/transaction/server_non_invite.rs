@@ -87,7 +87,10 @@ impl ServerNonInvite {
                 out.push(Action::Ended);
                 State::Terminated
             }
-            unchanged => unchanged,
+            unchanged @ (State::Trying { .. }
+            | State::Proceeding { .. }
+            | State::Completed { .. }
+            | State::Terminated) => unchanged,
         };
     }
 

@@ -35,6 +35,16 @@ pub enum FrameError {
     HugeBody(Vec<u8>),
 }
 
+/// What stands where a message should begin.
+enum Start {
+    /// Anything but an empty line.
+    Line,
+    /// Two empty lines, now skipped.
+    Ping,
+    /// Too little to tell.
+    Unknown,
+}
+
 /// The reading half of one stream connection.
 #[derive(Debug, Default)]
 pub struct Framer {
@@ -63,9 +73,9 @@ impl Framer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// True while part of a message has come.
+    /// True while part of a message has come; empty lines are none.
     pub fn is_mid_message(&self) -> bool {
-        self.start < self.buffer.len()
+        self.buffer.iter().skip(self.start).any(|byte| !b"\r\n".contains(byte))
     }
 
     /// The next whole thing; `None` when more bytes are needed.
@@ -87,8 +97,10 @@ impl Framer {
 
     fn step(&mut self) -> Result<Option<Frame>, FrameError> {
         if self.whole.is_none() {
-            if let Some(ping) = self.skip_empty_lines() {
-                return Ok(Some(ping));
+            match self.skip_empty_lines() {
+                Start::Line => {}
+                Start::Ping => return Ok(Some(Frame::Ping)),
+                Start::Unknown => return Ok(None),
             }
             let Some(head) = self.find_head()? else { return Ok(None) };
             let start = self.start;
@@ -116,21 +128,21 @@ impl Framer {
     }
 
     /// Empty lines before a start line mean nothing (§7.5), but two in a row ask for one in return (RFC 5626 §3.5.1).
-    fn skip_empty_lines(&mut self) -> Option<Frame> {
+    fn skip_empty_lines(&mut self) -> Start {
         while self.scanned == 0 {
-            match self.buffer.get(self.start..)? {
+            match self.buffer.get(self.start..).unwrap_or_default() {
                 [b'\r', b'\n', b'\r', b'\n', ..] => {
                     self.advance(4);
-                    return Some(Frame::Ping);
+                    return Start::Ping;
                 }
                 // The second empty line of a ping may still be on its way.
-                [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] | [b'\r'] => return None,
+                [] | [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => return Start::Unknown,
                 [b'\r', b'\n', ..] => self.advance(2),
                 [b'\n', ..] => self.advance(1),
                 _ => break,
             }
         }
-        None
+        Start::Line
     }
 
     /// Length of the head with its empty line, once that has come. Each byte is looked at once.
@@ -183,3 +195,6 @@ fn content_length(head: &[u8]) -> Option<usize> {
     }
     length
 }
+
+#[cfg(test)]
+mod tests;
