@@ -56,6 +56,8 @@ pub struct Endpoint {
     resolver: Resolver<routing::Waiting>,
     locating: BTreeMap<RequestId, routing::Locating>,
     connections: Connections,
+    /// Peers that refused a stream for a large request.
+    streamless: BTreeSet<SocketAddr>,
 
     /// Kept between inputs for its memory only.
     actions: Outbox,
@@ -93,6 +95,7 @@ impl Endpoint {
             resolver: Resolver::default(),
             locating: BTreeMap::new(),
             connections: Connections::default(),
+            streamless: BTreeSet::new(),
             actions: Outbox::new(),
             out: VecDeque::new(),
         }
@@ -175,7 +178,7 @@ impl Endpoint {
             }
         }
         while let Some(conn) = self.connections.pop_expired(now) {
-            self.close(conn, StreamFault::Timeout);
+            self.close(now, conn, StreamFault::Timeout);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Client transactions: requests, CANCEL and ACK out, responses in (RFC 3261 §8.1, §9.1, §17.1).
 
 use super::{Endpoint, EndpointEvent, Route, TxnError, TxnId};
-use crate::engine::{Flow, FlowVia, StreamFault};
+use crate::engine::{Family, Flow, FlowVia, Protocol, StreamFault};
 use crate::id::ConnId;
 use crate::sip::message::{CSeq, HeaderName, Method, Request, Response, StatusCode, Via};
 use crate::sip::transaction::client_invite::ClientInvite;
@@ -9,6 +9,12 @@ use crate::sip::transaction::client_non_invite::ClientNonInvite;
 use crate::sip::transaction::{Action, Outbox, key};
 use crate::sip::transport::via;
 use crate::time::Instant;
+use std::net::SocketAddr;
+
+/// Above this, a request that was to go by datagram goes over a stream, lest it be fragmented (§18.1.1).
+const MAX_DATAGRAM: usize = 1300;
+/// Peers remembered that take no streams.
+const MAX_STREAMLESS: usize = 1024;
 
 /// One of our requests and what became of it.
 #[derive(Debug)]
@@ -18,6 +24,8 @@ pub(super) struct Client {
     flow: Flow,
     /// What `Action::Send` sends: the request, and after a failed INVITE its ACK.
     wire: Vec<u8>,
+    /// What goes out by datagram after all when the stream for a large request cannot be opened (§18.1.1).
+    datagram: Option<Box<(Request, Flow)>>,
 }
 
 #[derive(Debug)]
@@ -47,14 +55,44 @@ impl Endpoint {
         let branch = self.rng.branch();
         via::push(&mut request, route.protocol(), route.local, &branch);
         let flow = self.flow_for(now, route);
-        self.start(now, id, request, &branch, flow);
+        let wire = request.encode();
+        if flow.protocol == Protocol::Udp && wire.len() > MAX_DATAGRAM && self.may_stream(flow.peer) {
+            let stream = self.connect(now, Protocol::Tcp, flow.peer, flow.local);
+            let datagram = Some(Box::new((request.clone(), flow)));
+            request.headers.pop_front(&HeaderName::VIA);
+            let local = self.advertised(Protocol::Tcp, flow.local.ip());
+            via::push(&mut request, Protocol::Tcp, local, &branch);
+            let wire = request.encode();
+            self.start(now, id, request, &branch, stream, wire, datagram);
+        } else {
+            self.start(now, id, request, &branch, flow, wire, None);
+        }
         id
     }
 
-    fn start(&mut self, now: Instant, id: TxnId, request: Request, branch: &str, flow: Flow) {
+    /// Streams are tried where we could take one ourselves, and only with peers that have not refused one.
+    fn may_stream(&self, peer: SocketAddr) -> bool {
+        let family = Family::of(peer.ip());
+        let listening = self
+            .listeners
+            .iter()
+            .any(|bound| bound.protocol == Protocol::Tcp && Family::of(bound.local.ip()) == family);
+        listening && !self.streamless.contains(&peer)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a transaction, put together in one place")]
+    fn start(
+        &mut self,
+        now: Instant,
+        id: TxnId,
+        request: Request,
+        branch: &str,
+        flow: Flow,
+        wire: Vec<u8>,
+        datagram: Option<Box<(Request, Flow)>>,
+    ) {
         let mut actions = std::mem::take(&mut self.actions);
         let reliable = flow.protocol.is_reliable();
-        let wire = request.encode();
         let key = key::client(branch, &request.method);
         let machine = if request.method == Method::Invite {
             let machine = ClientInvite::new(now, &self.timers, reliable, &mut actions);
@@ -64,7 +102,7 @@ impl Endpoint {
             Machine::Other(ClientNonInvite::new(now, &self.timers, reliable, &mut actions))
         };
         self.client_keys.insert(key.clone(), id);
-        self.clients.insert(id, Client { machine, key, flow, wire });
+        self.clients.insert(id, Client { machine, key, flow, wire, datagram });
         self.settle_client(id, actions, None);
     }
 
@@ -112,7 +150,8 @@ impl Endpoint {
         let timeout = machine.poll_timeout();
         self.deadlines.set(invite, timeout);
         self.clients_cancelling.insert(invite);
-        self.start(now, id, cancel, &branch, flow);
+        let wire = cancel.encode();
+        self.start(now, id, cancel, &branch, flow, wire, None);
     }
 
     pub(super) fn handle_response(&mut self, now: Instant, response: Response, via: &Via, flow: Flow) {
@@ -126,6 +165,7 @@ impl Endpoint {
             self.counters.dropped += 1;
             return;
         };
+        client.datagram = None;
         let mut actions = std::mem::take(&mut self.actions);
         let status = response.status;
         match &mut client.machine {
@@ -165,12 +205,37 @@ impl Endpoint {
     }
 
     /// A connection is gone: tells every request that still waited for its final response there (§8.1.3.1).
-    pub(super) fn fail_clients(&mut self, conn: ConnId, fault: StreamFault) {
+    pub(super) fn fail_clients(&mut self, now: Instant, conn: ConnId, fault: StreamFault) {
         let on_it = |client: &Client| client.flow.via == FlowVia::Conn(conn);
         let ids: Vec<TxnId> = self.clients.iter().filter(|(_, client)| on_it(client)).map(|(id, _)| *id).collect();
         for id in ids {
-            self.fail_client(id, fault);
+            if !self.fall_back(now, id) {
+                self.fail_client(id, fault);
+            }
         }
+    }
+
+    /// Sends a large request by datagram after all (§18.1.1), under the same branch.
+    fn fall_back(&mut self, now: Instant, id: TxnId) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else { return false };
+        let Some((request, flow)) = client.datagram.take().map(|datagram| *datagram) else { return false };
+        let Some(branch) = request.headers.via().ok().and_then(|via| via.branch().map(str::to_owned)) else {
+            return false;
+        };
+        let cancel = match &client.machine {
+            Machine::Invite { cancel, .. } => *cancel,
+            Machine::Other(_) => None,
+        };
+        if self.streamless.len() >= MAX_STREAMLESS {
+            self.streamless.pop_first();
+        }
+        self.streamless.insert(flow.peer);
+        let wire = request.encode();
+        self.start(now, id, request, &branch, flow, wire, None);
+        if let Some(Client { machine: Machine::Invite { cancel: wanted, .. }, .. }) = self.clients.get_mut(&id) {
+            *wanted = cancel;
+        }
+        true
     }
 
     fn fail_client(&mut self, id: TxnId, fault: StreamFault) {

@@ -174,7 +174,7 @@ impl Endpoint {
     }
 
     /// The address that a peer can reach us at over a stream: that of a listener, else of a datagram socket.
-    fn advertised(&self, protocol: Protocol, ip: IpAddr) -> SocketAddr {
+    pub(super) fn advertised(&self, protocol: Protocol, ip: IpAddr) -> SocketAddr {
         let reachable = |local: &SocketAddr| {
             Family::of(local.ip()) == Family::of(ip) && (local.ip() == ip || local.ip().is_unspecified())
         };

@@ -17,14 +17,14 @@ impl Endpoint {
                 let bound = self.listeners.iter().find(|bound| bound.listener == listener);
                 let protocol = bound.map_or(Protocol::Tcp, |bound| bound.protocol);
                 for evicted in self.connections.accept(now, conn, protocol, local, peer) {
-                    self.close(evicted, StreamFault::Timeout);
+                    self.close(now, evicted, StreamFault::Timeout);
                 }
             }
             StreamEvent::Connected { local } => self.connected(now, conn, local),
             StreamEvent::Data(bytes) => self.handle_data(now, conn, bytes),
             StreamEvent::Writable => {}
-            StreamEvent::Closed => self.lose(conn, StreamFault::Reset),
-            StreamEvent::Failed(fault) => self.lose(conn, fault),
+            StreamEvent::Closed => self.lose(now, conn, StreamFault::Reset),
+            StreamEvent::Failed(fault) => self.lose(now, conn, fault),
         }
     }
 
@@ -67,7 +67,7 @@ impl Endpoint {
                 Err(error) => {
                     self.counters.malformed += 1;
                     self.refuse_frame(&error, flow);
-                    self.close(conn, StreamFault::Reset);
+                    self.close(now, conn, StreamFault::Reset);
                     return;
                 }
             }
@@ -97,17 +97,25 @@ impl Endpoint {
         }
     }
 
-    /// Closes a connection from our side.
-    pub(super) fn close(&mut self, conn: ConnId, fault: StreamFault) {
-        if self.connections.get(conn).is_some() {
-            self.out.push_back(EndpointOutput::Close(conn));
-            self.lose(conn, fault);
+    /// Gives up the connection of a flow that does not answer, so that the next request opens another (§8.1.3.1 with
+    /// RFC 5626 §4.4); nothing happens to datagram sockets.
+    pub fn drop_flow(&mut self, now: Instant, flow: &Flow) {
+        if let FlowVia::Conn(conn) = flow.via {
+            self.close(now, conn, StreamFault::Timeout);
         }
     }
 
-    fn lose(&mut self, conn: ConnId, fault: StreamFault) {
+    /// Closes a connection from our side.
+    pub(super) fn close(&mut self, now: Instant, conn: ConnId, fault: StreamFault) {
+        if self.connections.get(conn).is_some() {
+            self.out.push_back(EndpointOutput::Close(conn));
+            self.lose(now, conn, fault);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, conn: ConnId, fault: StreamFault) {
         if self.connections.remove(conn).is_some() {
-            self.fail_clients(conn, fault);
+            self.fail_clients(now, conn, fault);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   request ─▶ Opening ── Connected ─▶ Open ◀── Accepted
-//!                 │ Failed, 32 s        │ Closed, Failed, bad frame, idle, evicted
+//!                 │ Failed, 10 s        │ Closed, Failed, bad frame, idle, evicted
 //!                 └──────────▶ gone ◀───┘
 //! ```
 
@@ -19,7 +19,7 @@ pub const MAX_STRANGERS: usize = 64;
 pub const MAX_STRANGERS_PER_ADDRESS: usize = 8;
 /// Bytes that may wait for a connection to open.
 const MAX_WAITING: usize = 64 * 1024;
-const OPEN_WITHIN: Duration = Duration::from_secs(32);
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(32);
 const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 const STRANGER_IDLE: Duration = Duration::from_secs(900);

@@ -215,3 +215,68 @@ fn a_late_event_of_a_closed_connection_reaches_nobody() {
     lab.data(conn, &incoming("OPTIONS", "1", ""));
     assert_eq!(lab.told(), [""; 0]);
 }
+
+fn large(method: Method) -> Request {
+    let mut request = outgoing(method);
+    request.body = vec![b'x'; 1200];
+    request
+}
+
+#[test]
+fn a_request_over_1300_bytes_goes_over_a_stream() {
+    let mut lab = Lab::new();
+    let route = lab.route("sip:192.0.2.9:5070");
+    lab.endpoint.request(lab.now, large(Method::Invite), &route);
+    let conn = lab.connecting();
+    lab.connected(conn);
+    let (message, flow) = lab.sent();
+    assert_eq!(flow.via, FlowVia::Conn(conn));
+    assert_eq!(message.headers().via().expect("a Via").transport, "TCP");
+    assert!(message.headers().vias().is_ok_and(|vias| vias.len() == 1));
+}
+
+#[test]
+fn a_large_request_falls_back_to_a_datagram_where_no_stream_is_taken_and_the_next_goes_there_at_once() {
+    let mut lab = Lab::new();
+    let route = lab.route("sip:192.0.2.9:5070");
+    lab.endpoint.request(lab.now, large(Method::Invite), &route);
+    let conn = lab.connecting();
+    lab.endpoint.handle_stream(lab.now, conn, StreamEvent::Failed(StreamFault::Refused));
+    let (message, flow) = lab.sent();
+    assert_eq!(flow.via, FlowVia::Socket(SocketId(1)));
+    assert_eq!(message.headers().via().expect("a Via").transport, "UDP");
+    lab.advance(500);
+    assert_eq!(lab.told(), ["> INVITE sip:bob@192.0.2.9:5070 SIP/2.0"]);
+    let Message::Request(invite) = message else { panic!("no request") };
+    lab.receive(&answer(&invite, 200));
+    assert_eq!(lab.told(), ["response 200"]);
+    lab.endpoint.request(lab.now, large(Method::Message), &route);
+    assert_eq!(lab.sent().1.via, FlowVia::Socket(SocketId(1)));
+}
+
+#[test]
+fn a_dropped_flow_is_replaced_by_the_next_request() {
+    let mut lab = Lab::new();
+    let route = lab.tcp_route();
+    lab.endpoint.request(lab.now, outgoing(Method::Register), &route);
+    let conn = lab.connecting();
+    lab.connected(conn);
+    let (_, flow) = lab.sent();
+    lab.endpoint.drop_flow(lab.now, &flow);
+    assert_eq!(lab.told(), ["close", "failed: the connection failed"]);
+    lab.endpoint.request(lab.now, outgoing(Method::Register), &route);
+    assert_ne!(lab.connecting(), conn);
+}
+
+#[test]
+fn a_connection_that_does_not_open_fails_its_requests_after_10_s() {
+    let mut lab = Lab::new();
+    let route = lab.tcp_route();
+    lab.endpoint.request(lab.now, outgoing(Method::Register), &route);
+    lab.connecting();
+    lab.advance(9_999);
+    assert_eq!(lab.told(), [""; 0]);
+    lab.advance(10_000);
+    assert_eq!(lab.told(), ["close", "failed: the connection failed"]);
+    assert!(lab.endpoint.is_quiet());
+}
