@@ -9,6 +9,7 @@ pub mod packet;
 pub mod playout;
 pub mod resample;
 pub mod rtcp;
+mod session;
 pub mod set;
 mod similarity;
 pub mod stats;

@@ -6,11 +6,14 @@
 //!  handle_timeout ─▶ sessions that are due (all on one grid of 2.5 ms, so that calls share wake-ups)
 //! ```
 
-use super::command::{MediaCommand, MediaEvent};
+use super::command::{MediaCommand, MediaEvent, MediaSettings, MediaStats, Route};
+use super::outbox::Outbox;
+use super::session::{Handled, MediaSession, Turn};
 use crate::id::{MediaId, SetId, SocketId};
 use crate::rng::Rng;
+use crate::sdp::plan::MediaPlan;
 use crate::time::{Epoch, Instant};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 /// Where the driver sends a datagram of [`MediaSet::poll_transmit`], and from which socket.
@@ -52,17 +55,34 @@ pub trait SoundSink: Send {
 /// All media sessions of one loop.
 pub struct MediaSet {
     id: SetId,
-    #[expect(dead_code, reason = "sessions take from it")]
     rng: Rng,
-    #[expect(dead_code, reason = "sender reports need it")]
     epoch: Epoch,
+    sessions: Vec<Option<MediaSession>>,
+    /// When each place of `sessions` is due: a short array is faster to look through than a tree is to keep, and allocates nothing.
+    deadlines: Vec<Option<Instant>>,
+    by_id: BTreeMap<MediaId, usize>,
+    by_socket: BTreeMap<SocketId, usize>,
+    outbox: Outbox,
     events: VecDeque<(MediaId, MediaEvent)>,
+    /// Datagrams for sockets that belong to no session.
+    strays: u64,
 }
 
 impl MediaSet {
     /// An empty set. `epoch` ties sender reports to wall-clock time.
     pub fn new(id: SetId, rng: Rng, epoch: Epoch) -> Self {
-        Self { id, rng, epoch, events: VecDeque::new() }
+        Self {
+            id,
+            rng,
+            epoch,
+            sessions: Vec::new(),
+            deadlines: Vec::new(),
+            by_id: BTreeMap::new(),
+            by_socket: BTreeMap::new(),
+            outbox: Outbox::default(),
+            events: VecDeque::new(),
+            strays: 0,
+        }
     }
 
     /// Its number, as in the leases it owns.
@@ -72,12 +92,56 @@ impl MediaSet {
 
     /// A datagram arrived on a leased socket. `payload` may be changed in place.
     pub fn handle_packet(&mut self, now: Instant, socket: SocketId, source: SocketAddr, payload: &mut [u8]) {
-        let _ = (now, socket, source, payload);
+        let Some(&place) = self.by_socket.get(&socket) else {
+            self.strays += 1;
+            return;
+        };
+        let handled = self.with(now, place, |session, turn| session.handle_packet(turn, socket, source, payload));
+        let Some(Handled::Relay { peer, rtcp }) = handled else { return };
+        if let Some(other) = self.by_id.get(&peer).and_then(|&place| self.sessions.get_mut(place)?.as_mut())
+            && let Some(to) = other.relay_to(rtcp, payload.len())
+        {
+            self.outbox.push(to, |buf| {
+                buf.get_mut(..payload.len())?.copy_from_slice(payload);
+                Some(payload.len())
+            });
+        }
     }
 
     /// A signalling engine wants something of a session; commands for sessions that are not open are ignored.
     pub fn handle_command(&mut self, now: Instant, media: MediaId, command: MediaCommand) {
-        let _ = (now, media, command);
+        let place = self.by_id.get(&media).copied();
+        match (command, place) {
+            (MediaCommand::Open { plan, route, settings }, None) => self.open(now, media, &plan, route, settings),
+            (MediaCommand::Open { plan, route, settings: _ }, Some(place)) => {
+                self.with(now, place, |session, turn| {
+                    session.set_route(turn, route);
+                    session.set_plan(turn, &plan);
+                });
+                self.index_sockets(place);
+            }
+            (_, None) => {}
+            (MediaCommand::SetPlan(plan), Some(place)) => {
+                self.with(now, place, |session, turn| session.set_plan(turn, &plan));
+                self.index_sockets(place);
+            }
+            (MediaCommand::Route(route), Some(place)) => {
+                self.with(now, place, |session, turn| session.set_route(turn, route));
+            }
+            (MediaCommand::Mute(muted), Some(place)) => {
+                self.with(now, place, |session, _| session.set_muted(muted));
+            }
+            (MediaCommand::SendDtmf { digits, duration }, Some(place)) => {
+                self.with(now, place, |session, _| session.send_dtmf(&digits, duration));
+            }
+            (MediaCommand::Close, Some(place)) => {
+                self.with(now, place, |session, turn| session.close(turn));
+                self.by_id.remove(&media);
+                self.by_socket.retain(|_, owner| *owner != place);
+                self.sessions[place] = None;
+                self.deadlines[place] = None;
+            }
+        }
     }
 
     /// Hands a session the source or sink that its route names (file, built-in sound, device), opened by the driver.
@@ -90,23 +154,28 @@ impl MediaSet {
         source: Option<Box<dyn SoundSource>>,
         sink: Option<Box<dyn SoundSink>>,
     ) {
-        let _ = (now, media, source, sink);
+        if let Some(&place) = self.by_id.get(&media) {
+            self.with(now, place, |session, turn| session.attach(turn.now, source, sink));
+        }
     }
 
     /// The instant of [`Self::poll_timeout`] has come (calling it early is harmless).
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        for place in 0..self.deadlines.len() {
+            if self.deadlines[place].is_some_and(|at| at <= now) {
+                self.with(now, place, |session, turn| session.handle_timeout(turn));
+            }
+        }
     }
 
     /// When [`Self::handle_timeout`] should be called next; `None`: nothing to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.deadlines.iter().flatten().min().copied()
     }
 
     /// Writes the next datagram to send into `buf` (1500 bytes suffice) and returns its length and destination.
     pub fn poll_transmit(&mut self, buf: &mut [u8]) -> Option<(usize, Destination)> {
-        let _ = buf;
-        None
+        self.outbox.pop(buf)
     }
 
     /// The next thing to tell the engine that owns the session.
@@ -114,8 +183,65 @@ impl MediaSet {
         self.events.pop_front()
     }
 
+    /// Figures of a session up to `now`.
+    pub fn stats(&self, now: Instant, media: MediaId) -> Option<MediaStats> {
+        let place = *self.by_id.get(&media)?;
+        self.sessions.get(place)?.as_ref().map(|session| session.stats(now))
+    }
+
     /// True when no session is open and nothing waits to be fetched.
     pub fn is_quiet(&self) -> bool {
-        self.events.is_empty()
+        self.by_id.is_empty() && self.events.is_empty() && self.outbox.is_empty()
+    }
+
+    fn open(&mut self, now: Instant, media: MediaId, plan: &MediaPlan, route: Route, settings: MediaSettings) {
+        let place = self.sessions.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.sessions.push(None);
+            self.deadlines.push(None);
+            self.sessions.len() - 1
+        });
+        let mut turn = Turn {
+            now,
+            rng: &mut self.rng,
+            epoch: self.epoch,
+            outbox: &mut self.outbox,
+            events: &mut self.events,
+        };
+        let session = MediaSession::new(&mut turn, media, plan, route, settings);
+        self.deadlines[place] = Some(session.poll_timeout());
+        self.sessions[place] = Some(session);
+        self.by_id.insert(media, place);
+        self.index_sockets(place);
+    }
+
+    /// Works on one session and notes when it is due next.
+    fn with<T>(
+        &mut self,
+        now: Instant,
+        place: usize,
+        work: impl FnOnce(&mut MediaSession, &mut Turn<'_>) -> T,
+    ) -> Option<T> {
+        let session = self.sessions.get_mut(place)?.as_mut()?;
+        let mut turn = Turn {
+            now,
+            rng: &mut self.rng,
+            epoch: self.epoch,
+            outbox: &mut self.outbox,
+            events: &mut self.events,
+        };
+        let result = work(session, &mut turn);
+        self.deadlines[place] = Some(session.poll_timeout());
+        Some(result)
+    }
+
+    fn index_sockets(&mut self, place: usize) {
+        self.by_socket.retain(|_, owner| *owner != place);
+        let sockets = self.sessions.get(place).and_then(|session| session.as_ref()?.sockets());
+        for socket in sockets.into_iter().flatten() {
+            self.by_socket.insert(socket, place);
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;
