@@ -1,6 +1,10 @@
 //! Fuzz harnesses as plain functions: any bytes go in, and nothing may panic; the invariants they assert are the ones
 //! every reader promises.
 
+mod sdp;
+
+pub use sdp::sdp;
+
 use crate::sip::transport::framer::{self, Frame, FrameError, Framer};
 use crate::sip::message::{Message, ParseErrorKind, Response, StatusCode};
 

@@ -44,7 +44,10 @@ impl Sdp {
         if body.len() > MAX_BYTES {
             return Err(SdpError::TooLong { bytes: body.len(), most: MAX_BYTES });
         }
-        let text = String::from_utf8_lossy(body);
+        let mut text = String::from_utf8_lossy(body);
+        if text.contains(is_stray) {
+            text = text.replace(is_stray, " ").into();
+        }
         let sections = sort(&text)?;
         let (normal, media) = normalise(&sections)?;
         let (rest, tokens) =
@@ -57,7 +60,7 @@ impl Sdp {
             origin: read_origin(&tokens.origin),
             name: session.name.filter(|name| !name.is_empty()).unwrap_or("-").to_owned(),
             about: session.info.iter().map(|info| format!("i={info}")).chain(session.about.iter().cloned()).collect(),
-            connection: tokens.connection.as_ref().map(read_connection),
+            connection: tokens.connection.as_ref().map(read_connection).transpose()?,
             bandwidths: session.bandwidths.iter().map(|&line| line.to_owned()).collect(),
             timing: if session.timing.is_empty() { vec!["t=0 0".into()] } else { session.timing.clone() },
             attributes: tokens.attributes.iter().filter_map(read_attribute).collect(),
@@ -71,12 +74,17 @@ impl Sdp {
     }
 }
 
+/// Control characters have no business here but to end lines; in a message to the user they would do harm.
+fn is_stray(c: char) -> bool {
+    c.is_control() && c != '\r' && c != '\n'
+}
+
 /// Splits the body into its sections, the session first.
 fn sort(text: &str) -> Result<Vec<Section<'_>>, SdpError> {
     let mut sections = vec![Section::default()];
     let mut media = 0;
     for line in text.split(['\r', '\n']) {
-        let line = line.trim_end();
+        let line = line.trim_ascii_end();
         let mut letters = line.chars();
         let (Some(letter), Some('=')) = (letters.next(), letters.next()) else { continue };
         let value = letters.as_str();
@@ -181,20 +189,23 @@ fn read_origin(tokens: &origin::Tokenizer<'_>) -> Origin {
     }
 }
 
-fn read_connection(tokens: &connection::Tokenizer<'_>) -> Connection {
+fn read_connection(tokens: &connection::Tokenizer<'_>) -> Result<Connection, SdpError> {
     let address = &tokens.connection_address;
+    if address.base.is_empty() {
+        return Err(SdpError::Malformed { letter: 'c', line: String::new() });
+    }
     let suffix = match (address.ttl, address.numaddr) {
         (Some(ttl), Some(count)) => Some(format!("{ttl}/{count}")),
         (Some(one), None) | (None, Some(one)) => Some(one.to_owned()),
         (None, None) => None,
     };
-    Connection { host: read_host(tokens.addrtype, address.base), suffix }
+    Ok(Connection { host: read_host(tokens.addrtype, address.base), suffix })
 }
 
 fn read_attribute(tokens: &key_optvalue::Tokenizer<'_, 'a'>) -> Option<Attribute> {
-    let name = tokens.key.trim();
+    let name = tokens.key.trim_ascii();
     (!name.is_empty())
-        .then(|| Attribute { name: name.to_owned(), value: tokens.value.map(|value| value.trim().to_owned()) })
+        .then(|| Attribute { name: name.to_owned(), value: tokens.value.map(|value| value.trim_ascii().to_owned()) })
 }
 
 fn read_media(tokens: &media_description::Tokenizer<'_>, section: &Section<'_>) -> Result<Media, SdpError> {
@@ -207,7 +218,7 @@ fn read_media(tokens: &media_description::Tokenizer<'_>, section: &Section<'_>) 
         protocol: head.proto.to_owned(),
         formats: head.fmt.split(' ').map(str::to_owned).collect(),
         info: section.info.map(str::to_owned),
-        connections: tokens.connections.iter().map(read_connection).collect(),
+        connections: tokens.connections.iter().map(read_connection).collect::<Result<_, _>>()?,
         bandwidths: section.bandwidths.iter().map(|&line| line.to_owned()).collect(),
         attributes: tokens.attributes.iter().filter_map(read_attribute).collect(),
     })

@@ -54,6 +54,19 @@ const PIECES: &[&[u8]] = &[
     b"tag=",
     b";;",
     b",,",
+    b"\r\nm=audio 4000 RTP/AVP 0\r\n",
+    b"\r\na=rtpmap:0 opus/48000/2\r\n",
+    b"\r\na=rtpmap:96 telephone-event/8000\r\n",
+    b"\r\nc=IN IP4 0.0.0.0\r\n",
+    b"\r\nc=IN IP6 ff02::1/127\r\n",
+    b"\r\nr=9223372036854775807d 1h\r\n",
+    b"\r\na=ptime:2147483648\r\n",
+    b"\r\na=rtcp:0\r\n",
+    b"\r\na=fmtp:\r\n",
+    b"\r\nb=\r\n",
+    b" 255",
+    b" 96",
+    b"/",
 ];
 
 /// One message with one to six mutations, now and then crossed with a second one.
@@ -120,17 +133,26 @@ fn run(name: &str, harness: fn(&[u8]), seeds: &[Vec<u8>]) {
     assert!(grown <= 32 * 1024, "{name}: memory grew by {grown} KiB");
 }
 
-#[test]
-fn no_mutated_sip_message_panics_or_is_slow() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torture");
+/// The files of a folder of `tests/data` with one extension, in order of name.
+fn seeds(folder: &str, extension: &str) -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder);
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder is there")
         .filter_map(|file| file.ok().map(|file| file.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "sip"))
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
         .collect();
     files.sort();
-    let seeds: Vec<_> = files.iter().map(|path| std::fs::read(path).expect("a message")).collect();
-    run("sip_message", bellwire::fuzz::sip_message, &seeds);
+    files.iter().map(|path| std::fs::read(path).expect("a readable file")).collect()
+}
+
+#[test]
+fn no_mutated_sip_message_panics_or_is_slow() {
+    run("sip_message", bellwire::fuzz::sip_message, &seeds("torture", "sip"));
+}
+
+#[test]
+fn no_mutated_session_description_panics_or_is_slow() {
+    run("sdp", bellwire::fuzz::sdp, &seeds("sdp", "sdp"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Messages on the wire against what they must mean.
 
 mod fuzz;
+mod sdp;
 mod torture;

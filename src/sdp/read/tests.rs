@@ -132,6 +132,7 @@ fn what_must_be_there_is_asked_for() {
     for (from, to, letter) in [
         ("o=alice 1 2 IN IP4 192.0.2.1", "o=alice 1 2", 'o'),
         ("c=IN IP4 192.0.2.1", "c=IN", 'c'),
+        ("c=IN IP4 192.0.2.1", "c=IN IP4 /127", 'c'),
         ("4000 RTP/AVP 0 96", "4000 RTP/AVP", 'm'),
         ("audio 4000", "audio 65536", 'm'),
         ("audio 4000", "audio -1", 'm'),
@@ -153,4 +154,10 @@ fn more_than_we_read_is_refused_with_488() {
     let formats = changed("RTP/AVP 0 96", &format!("RTP/AVP{}", " 0".repeat(65)));
     assert_eq!(Sdp::parse(formats.as_bytes()), Err(SdpError::TooMany { what: "formats", count: 65, most: 64 }));
     assert_eq!(Sdp::parse(&vec![b'a'; 65_537]), Err(SdpError::TooLong { bytes: 65_537, most: 65_536 }));
+}
+
+#[test]
+fn control_characters_become_spaces() {
+    assert_eq!(parse(&changed("s=call", "s=a\u{1b}[31mb\u{0}c")).name, "a [31mb c");
+    assert_eq!(parse(&changed("audio 4000 RTP", "audio\t4000\u{b}RTP")), parse(BODY));
 }
