@@ -5,9 +5,7 @@ pub use crate::sip::auth::Credentials;
 
 use crate::api::AudioRoute;
 use crate::engine::Protocol;
-use crate::media::codec::{CODECS, CodecSpec};
 use crate::media::command::MediaSettings;
-use crate::secret::Secret;
 use crate::sip::endpoint::Limits;
 use crate::sip::message::Uri;
 use crate::time::Duration;

@@ -31,7 +31,7 @@ use crate::ua::login::LoginError;
 use calls::Cx;
 use incoming::{Answered, Incoming};
 use leg::Leg;
-use outgoing::{Calling, Sent};
+use outgoing::{Calling, Phase, Sent};
 use session::{Bye, Session};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -348,6 +348,14 @@ impl Call {
             | State::Incoming(_)
             | State::Established(_) => false,
         }
+    }
+
+    /// True when it is over and nobody owes us an answer; only repetitions may still come.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state, State::Closing)
+            && self.invite.as_ref().is_none_or(|invite| invite.phase == Phase::Answered)
+            && self.byes.is_empty()
+            && self.strays.iter().all(Leg::is_idle)
     }
 
     /// Our tag in all its dialogs.

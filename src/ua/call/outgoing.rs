@@ -25,6 +25,15 @@ pub(super) struct Sent {
     pub(super) request: Request,
     pub(super) route: Route,
     pub(super) challenges: u8,
+    pub(super) phase: Phase,
+}
+
+/// Whether an INVITE of ours has its final response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Waiting,
+    /// A 2xx came; other forks may still send theirs.
+    Answered,
 }
 
 /// Our INVITE is out and has no final response.
@@ -138,7 +147,7 @@ impl Call {
             login.preemptive(&mut request);
         }
         let txn = cx.request(now, &request, &route);
-        self.invite = Some(Sent { txn, request, route, challenges: 0 });
+        self.invite = Some(Sent { txn, request, route, challenges: 0, phase: Phase::Waiting });
         self.state = State::Calling(Box::new(Calling { dial, since, early: BTreeMap::new() }));
     }
 
@@ -191,6 +200,9 @@ impl Call {
     /// A 2xx: the first one makes the call, others are acknowledged and ended (§13.2.2.4).
     fn handle_success(&mut self, now: Instant, cx: &mut Cx<'_, '_>, response: Response, flow: Flow) {
         let tag = remote_tag(&response);
+        if let Some(invite) = &mut self.invite {
+            invite.phase = Phase::Answered;
+        }
         if let State::Established(session) = &mut self.state
             && session.leg.remote_tag() == tag
         {

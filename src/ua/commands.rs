@@ -1,0 +1,228 @@
+//! What clients want: each command of [`crate::api`] for the softphone.
+
+use super::account::AccountConfig;
+use super::call::{Dial, NextHop, status};
+use super::failure::About;
+use super::line::{Line, Stage};
+use super::progress::media_of;
+use super::requests::Ping;
+use super::target::{dial_target, ping_target};
+use super::{Life, Ua};
+use crate::api::{AudioRoute, Command, CommandError, Event, Reply};
+use crate::engine::Output;
+use crate::id::{AccountId, CallHandle};
+use crate::media::command::MediaCommand;
+use crate::sip::message::{Host, NameAddr, Uri};
+use crate::time::{Duration, Instant};
+
+/// How long each digit sounds.
+const DIGIT: Duration = Duration::from_millis(160);
+
+impl Ua {
+    pub(super) fn command(&mut self, now: Instant, command: Command) -> Result<Reply, CommandError> {
+        match command {
+            Command::Dial { target, account, audio } => self.dial(now, &target, account, audio).map(Reply::Call),
+            Command::Answer { call, audio } => self.answer(now, call, audio),
+            Command::Reject { call, code } => self.reject(now, call, code),
+            Command::HangUp { call } => {
+                self.live(call)?;
+                self.hang_up(now, call);
+                Ok(Reply::Ok)
+            }
+            Command::Mute { call, on } => {
+                self.talking(call, if on { "muted" } else { "unmuted" })?;
+                self.out.push_back(Output::Media(media_of(call), MediaCommand::Mute(on)));
+                Ok(Reply::Ok)
+            }
+            Command::Dtmf { call, digits } => {
+                if let Some(bad) = digits.chars().find(|c| !matches!(c, '0'..='9' | '*' | '#' | 'A'..='D' | ',')) {
+                    return Err(CommandError::BadDigit(bad));
+                }
+                self.talking(call, "sent digits")?;
+                let command = MediaCommand::SendDtmf { digits, duration: DIGIT };
+                self.out.push_back(Output::Media(media_of(call), command));
+                Ok(Reply::Ok)
+            }
+            Command::Register { account } => self.for_accounts(account, |ua, id| ua.register(now, id)),
+            Command::Unregister { account } => self.for_accounts(account, |ua, id| ua.unregister(now, id)),
+            Command::Ping { target } => self.ping(now, target),
+            Command::Snapshot => Ok(Reply::Snapshot(Box::new(self.snapshot()))),
+            Command::Stop => {
+                self.stop(now);
+                Ok(Reply::Ok)
+            }
+        }
+    }
+
+    /// How many calls count against `call.max`.
+    pub(super) fn live_calls(&self) -> usize {
+        self.lines.values().filter(|line| line.is_live()).count()
+    }
+
+    fn dial(
+        &mut self,
+        now: Instant,
+        target: &str,
+        account: Option<AccountId>,
+        audio: Option<AudioRoute>,
+    ) -> Result<CallHandle, CommandError> {
+        if self.life != Life::Running {
+            return Err(CommandError::NotSupported);
+        }
+        let max = self.config.call.max;
+        if max != 0 && self.live_calls() >= max {
+            return Err(CommandError::TooManyCalls { max });
+        }
+        let id = self.choose_account(account)?;
+        let session_id = self.rng.u64();
+        let config = id.and_then(|id| self.account(id));
+        let uri = dial_target(target, config)?;
+        let mut about = About { server: host(&uri), peer: Some(shown(target)), ..About::default() };
+        let (next_hop, ours) = match config {
+            Some(config) => next_hop(config, &uri),
+            None => (NextHop::Target, false),
+        };
+        if let Some(config) = config.filter(|_| ours) {
+            about = About { peer: about.peer, ..super::registration::about(config) };
+        }
+        let from = match config {
+            Some(config) => NameAddr { display: config.display_name.clone(), ..NameAddr::new(config.aor.clone()) },
+            None => NameAddr::new(Uri::sip("anonymous", Host::Name("anonymous.invalid".to_owned()))),
+        };
+        let dial = Dial {
+            target: uri.clone(),
+            to: None,
+            from,
+            contact_user: id.and_then(|id| self.registrations.get(&id)).map(|r| r.contact_user().to_owned()),
+            next_hop,
+            transport: config.and_then(|config| config.transport),
+            login: id.filter(|_| ours),
+            max_forwards: 70,
+            user_agent: self.config.user_agent.clone(),
+            answer_timeout: Some(self.config.call.answer_timeout),
+        };
+        let mut line = Line::new(
+            now,
+            session_id,
+            Stage::Calling,
+            config.map_or_else(|| self.config.default_audio.clone(), |config| config.audio.clone()),
+            about,
+        );
+        line.account = id;
+        line.route = audio.unwrap_or(line.route);
+        let call = self.with_calls(|calls, core| calls.dial(now, core, dial));
+        self.lines.insert(call, line);
+        self.emit(Event::CallOutgoing { call, account: id, to: uri.to_string() });
+        Ok(call)
+    }
+
+    fn answer(&mut self, now: Instant, call: CallHandle, audio: Option<AudioRoute>) -> Result<Reply, CommandError> {
+        self.live(call)?;
+        let Some(line) = self.lines.get_mut(&call) else { return Err(CommandError::NoSuchCall(call)) };
+        match line.stage {
+            Stage::Ringing { .. } => {
+                line.route = audio.unwrap_or_else(|| line.route.clone());
+                self.answer_now(now, call);
+                Ok(Reply::Ok)
+            }
+            Stage::Calling | Stage::Arriving { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. } => {
+                Err(wrong_state(call, line, "answered"))
+            }
+        }
+    }
+
+    fn reject(&mut self, now: Instant, call: CallHandle, code: Option<u16>) -> Result<Reply, CommandError> {
+        let code = code.unwrap_or(486);
+        if !(400..700).contains(&code) {
+            return Err(CommandError::BadStatus(code));
+        }
+        self.live(call)?;
+        let Some(line) = self.lines.get(&call) else { return Err(CommandError::NoSuchCall(call)) };
+        if !line.is_ringing_here() {
+            return Err(wrong_state(call, line, "rejected"));
+        }
+        self.reject_call(now, call, status(code).code());
+        Ok(Reply::Ok)
+    }
+
+    fn live(&self, call: CallHandle) -> Result<(), CommandError> {
+        match self.lines.get(&call) {
+            Some(line) if line.is_live() => Ok(()),
+            Some(_) | None => Err(CommandError::NoSuchCall(call)),
+        }
+    }
+
+    fn talking(&self, call: CallHandle, wanted: &str) -> Result<(), CommandError> {
+        self.live(call)?;
+        match self.lines.get(&call) {
+            Some(line) if matches!(line.stage, Stage::Talking) => Ok(()),
+            Some(line) => Err(wrong_state(call, line, wanted)),
+            None => Err(CommandError::NoSuchCall(call)),
+        }
+    }
+
+    /// The account that was named, else the first one, else none.
+    fn choose_account(&self, account: Option<AccountId>) -> Result<Option<AccountId>, CommandError> {
+        match account {
+            Some(id) if self.account(id).is_some() => Ok(Some(id)),
+            Some(id) => Err(CommandError::NoSuchAccount(id)),
+            None => Ok((!self.config.accounts.is_empty()).then_some(AccountId(0))),
+        }
+    }
+
+    fn for_accounts(
+        &mut self,
+        account: Option<AccountId>,
+        act: impl Fn(&mut Self, AccountId),
+    ) -> Result<Reply, CommandError> {
+        let ids: Vec<_> = match account {
+            Some(id) => vec![self.choose_account(Some(id))?.unwrap_or(id)],
+            None => self.registrations.keys().copied().collect(),
+        };
+        for id in ids {
+            act(self, id);
+        }
+        Ok(Reply::Ok)
+    }
+
+    fn ping(&mut self, now: Instant, target: String) -> Result<Reply, CommandError> {
+        let id = self.choose_account(None)?;
+        let config = id.and_then(|id| self.account(id));
+        let uri = ping_target(&target, config)?;
+        let hop = match config.map(|config| next_hop(config, &uri).0) {
+            Some(NextHop::Server(server) | NextHop::Proxy(server)) => server,
+            Some(NextHop::Target | NextHop::Route(_)) | None => uri.clone(),
+        };
+        let from = config.map_or_else(
+            || NameAddr::new(Uri::sip("ping", Host::Name("anonymous.invalid".to_owned()))),
+            |config| NameAddr::new(config.aor.clone()),
+        );
+        let route = self.endpoint.route(now, &hop, config.and_then(|config| config.transport));
+        let about = About { server: host(&hop), peer: Some(shown(&target)), ..About::default() };
+        self.pings.push(Ping::new(target, uri, from, about, route));
+        Ok(Reply::Ok)
+    }
+}
+
+/// Where requests to `uri` go for this account, and whether that is its own server.
+fn next_hop(config: &AccountConfig, uri: &Uri) -> (NextHop, bool) {
+    if let Some(proxy) = &config.proxy {
+        return (NextHop::Proxy(proxy.clone()), true);
+    }
+    let same_port = |other: &Uri| uri.port.is_none() || uri.port_or_default() == other.port_or_default();
+    let ours = [&config.aor, &config.registrar].iter().any(|own| uri.host == own.host && same_port(own));
+    if ours { (NextHop::Server(config.registrar.clone()), true) } else { (NextHop::Target, false) }
+}
+
+fn host(uri: &Uri) -> String {
+    uri.host.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// What was typed, as a fact for texts.
+fn shown(target: &str) -> String {
+    super::failure::printable(target.trim())
+}
+
+fn wrong_state(call: CallHandle, line: &Line, wanted: &str) -> CommandError {
+    CommandError::WrongState { call, state: line.state(false).to_owned(), wanted: wanted.to_owned() }
+}

@@ -1,0 +1,290 @@
+//! [`Line`]: a call as the user of the phone sees it: its sound, its negotiators, its figures.
+//!
+//! ```text
+//!   Sound:  None ─lease─▶ Asked ─▶ Leased ─Open─▶ Open ─Close─▶ Closing ─Closed─▶ None
+//! ```
+
+use super::account::AudioConfig;
+use super::call::{LegId, OfferId};
+use super::failure::About;
+use crate::api::{AudioInfo, AudioRoute, EndedBy, Event, Failure};
+use crate::engine::Lease;
+use crate::id::{AccountId, CallHandle, RequestId};
+use crate::media::codec;
+use crate::media::command::MediaStats;
+use crate::sdp::plan::{Direction, MediaPlan, Remote};
+use crate::sdp::{NegotiationError, Negotiator, Sdp, SdpError, Wish};
+use crate::time::{Duration, Instant};
+use std::collections::BTreeMap;
+
+/// How long the last figures of a media session are waited for.
+pub(super) const CLOSING: Duration = Duration::from_millis(500);
+
+/// One call of the phone.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) account: Option<AccountId>,
+    /// Whom its failures are about.
+    pub(super) about: About,
+    pub(super) incoming: bool,
+    pub(super) since: Instant,
+    pub(super) answered_at: Option<Instant>,
+    pub(super) route: AudioRoute,
+    pub(super) audio: AudioConfig,
+    pub(super) sound: Sound,
+    pub(super) stage: Stage,
+    negotiator: Negotiator,
+    forks: BTreeMap<LegId, Fork>,
+    pub(super) plan: Option<MediaPlan>,
+    /// When the user is told that we ended it: why, if it was not the user.
+    pub(super) verdict: Option<(EndedBy, Failure)>,
+    /// Identity of an INVITE, to find merged requests (§8.2.2.2).
+    pub(super) merged: Option<(String, String, u32)>,
+    pub(super) stats: Option<Box<MediaStats>>,
+}
+
+/// Sockets and session of a line.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sound {
+    None,
+    Asked { id: RequestId },
+    Leased(Lease),
+    Open(Lease),
+    Closing { lease: Lease, until: Instant },
+}
+
+/// What the line waits for.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Outgoing: the way, the sockets, the answer.
+    Calling,
+    /// Incoming: the sockets, then somebody to answer.
+    Arriving { offer: Offer, from: String, display: Option<String>, to: String },
+    /// Incoming: it rings.
+    Ringing { offer: Offer, answer_at: Option<Instant> },
+    /// Answered by us, not acknowledged.
+    Answered,
+    /// Both sides talk.
+    Talking,
+    /// Over; the last figures are missing.
+    Ending { event: Box<Event> },
+}
+
+/// What an incoming INVITE brought.
+#[derive(Debug, Clone)]
+pub(super) struct Offer {
+    pub(super) id: OfferId,
+    /// `None`: the offer is ours to make, in the 2xx.
+    pub(super) body: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Fork {
+    negotiator: Negotiator,
+    plan: MediaPlan,
+}
+
+/// Why a description cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OfferError {
+    #[error(transparent)]
+    Sdp(#[from] SdpError),
+    #[error(transparent)]
+    Negotiation(#[from] NegotiationError),
+    #[error("there are no sockets for sound")]
+    NoSockets,
+}
+
+impl OfferError {
+    pub(super) const fn status(&self) -> u16 {
+        match self {
+            Self::Sdp(error) => error.status(),
+            Self::Negotiation(error) => error.status(),
+            Self::NoSockets => 500,
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn new(now: Instant, session_id: u64, stage: Stage, audio: AudioConfig, about: About) -> Self {
+        Self {
+            account: None,
+            about,
+            incoming: matches!(stage, Stage::Arriving { .. }),
+            since: now,
+            answered_at: None,
+            route: audio.route.clone(),
+            audio,
+            sound: Sound::None,
+            stage,
+            negotiator: Negotiator::new(session_id & (i64::MAX as u64), "-"),
+            forks: BTreeMap::new(),
+            plan: None,
+            verdict: None,
+            merged: None,
+            stats: None,
+        }
+    }
+
+    pub(super) const fn lease(&self) -> Option<Lease> {
+        match self.sound {
+            Sound::Leased(lease) | Sound::Open(lease) | Sound::Closing { lease, .. } => Some(lease),
+            Sound::None | Sound::Asked { .. } => None,
+        }
+    }
+
+    /// True until its end has been told, or is about to be.
+    pub(super) const fn is_live(&self) -> bool {
+        !matches!(self.stage, Stage::Ending { .. })
+    }
+
+    pub(super) const fn is_ringing_here(&self) -> bool {
+        matches!(self.stage, Stage::Arriving { .. } | Stage::Ringing { .. })
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match (&self.stage, &self.sound) {
+            (Stage::Ringing { answer_at, .. }, _) => *answer_at,
+            (Stage::Ending { .. }, Sound::Closing { until, .. }) => Some(*until),
+            (
+                Stage::Calling
+                | Stage::Arriving { .. }
+                | Stage::Answered
+                | Stage::Talking
+                | Stage::Ending { .. },
+                _,
+            ) => None,
+        }
+    }
+
+    fn wish(audio: &AudioConfig, lease: Lease) -> Wish<'_> {
+        Wish { capabilities: &audio.capabilities, lease, direction: Direction::SendRecv, latch: true }
+    }
+
+    /// Our offer, for an INVITE or a 2xx without one.
+    pub(super) fn offer(&mut self) -> Result<Vec<u8>, OfferError> {
+        let lease = self.lease().ok_or(OfferError::NoSockets)?;
+        if self.negotiator.has_pending_offer() {
+            self.negotiator.rollback();
+        }
+        Ok(self.negotiator.offer(&Self::wish(&self.audio, lease))?.encode())
+    }
+
+    /// Whether the caller's offer has anything for us; nothing is settled yet.
+    pub(super) fn take_offer(&mut self, body: &[u8]) -> Result<(), OfferError> {
+        let lease = self.lease().ok_or(OfferError::NoSockets)?;
+        self.negotiator.handle_offer(Sdp::parse(body)?)?;
+        let checked = self.negotiator.check(&Self::wish(&self.audio, lease));
+        if checked.is_err() {
+            self.negotiator.rollback();
+        }
+        Ok(checked?)
+    }
+
+    /// The answer to the offer taken before; the plan is the new one from now on.
+    pub(super) fn answer(&mut self) -> Result<Vec<u8>, OfferError> {
+        let lease = self.lease().ok_or(OfferError::NoSockets)?;
+        let (sdp, plan) = self.negotiator.answer(&Self::wish(&self.audio, lease))?;
+        self.plan = Some(plan);
+        Ok(sdp.encode())
+    }
+
+    /// A fork's early answer: what may be heard of it. Nothing of ours is sent before the call is answered (threats C16).
+    pub(super) fn early_answer(&mut self, leg: LegId, body: &[u8]) -> Option<MediaPlan> {
+        if self.forks.contains_key(&leg) || self.forks.len() >= 16 {
+            return None;
+        }
+        let mut negotiator = self.negotiator.clone();
+        let plan = negotiator.handle_answer(Sdp::parse(body).ok()?).ok()?;
+        let mut heard = plan.clone();
+        for stream in &mut heard.streams {
+            stream.direction = Direction::from_halves(false, stream.direction.receives());
+        }
+        let first = self.forks.is_empty();
+        self.forks.insert(leg, Fork { negotiator, plan });
+        first.then_some(heard)
+    }
+
+    /// The answer that counts. A second description in the 2xx outdoes an early one.
+    pub(super) fn final_answer(&mut self, body: &[u8]) -> Result<(), OfferError> {
+        self.plan = Some(self.negotiator.handle_answer(Sdp::parse(body)?)?);
+        Ok(())
+    }
+
+    /// The call is up with this leg: what its early answer said holds if the 2xx brought none.
+    pub(super) fn settle(&mut self, leg: LegId) -> bool {
+        if self.negotiator.has_local_offer()
+            && let Some(fork) = self.forks.remove(&leg)
+        {
+            self.negotiator = fork.negotiator;
+            self.plan = Some(fork.plan);
+        }
+        self.forks.clear();
+        self.plan.is_some() && !self.negotiator.has_local_offer()
+    }
+
+    /// The offer under way came to nothing.
+    pub(super) fn roll_back(&mut self) {
+        if self.negotiator.has_pending_offer() {
+            self.negotiator.rollback();
+        }
+    }
+
+    /// What holds now, for people.
+    pub(super) fn audio_info(&self) -> Option<AudioInfo> {
+        let plan = self.plan.as_ref()?;
+        let stream = plan.streams.first()?;
+        let remote = plan.transports.get(stream.transport).and_then(|transport| match transport.remote {
+            Remote::Signalled { rtp, .. } => Some(rtp.to_string()),
+            Remote::None => None,
+        });
+        let rate = codec::by_name(&stream.codec.name).map_or(stream.codec.clock_rate, |spec| spec.sample_rate);
+        Some(AudioInfo {
+            codec: stream.codec.name.clone(),
+            rate,
+            channels: stream.codec.channels,
+            srtp: None,
+            direction: stream.direction,
+            remote,
+        })
+    }
+
+    /// The peer does not listen to us.
+    pub(super) fn is_held_by_peer(&self) -> bool {
+        self.audio_info().is_some_and(|info| !info.direction.sends())
+    }
+
+    /// The state in a word for the snapshot.
+    pub(super) const fn state(&self, ringing_there: bool) -> &'static str {
+        match self.stage {
+            Stage::Calling if ringing_there => "ringing",
+            Stage::Calling => "calling",
+            Stage::Arriving { .. } | Stage::Ringing { .. } => "incoming",
+            Stage::Answered | Stage::Talking => "talking",
+            Stage::Ending { .. } => "ending",
+        }
+    }
+
+    pub(super) fn ended(
+        &self,
+        now: Instant,
+        call: CallHandle,
+        by: EndedBy,
+        code: Option<u16>,
+        failure: Option<Failure>,
+    ) -> Event {
+        Event::CallEnded {
+            call,
+            by,
+            code,
+            failure,
+            duration_ms: self.answered_at.map(|at| millis(now.since(at))),
+            stats: self.stats.clone(),
+        }
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,204 @@
+//! What happens in a call, made into sound and into events for the clients.
+
+use super::Ua;
+use super::call::{CallCommand, CallEvent, Ending, OfferId, status};
+use super::line::{CLOSING, Line, Offer, Sound, Stage, millis};
+use crate::api::{EndedBy, Event, Failure};
+use crate::engine::Output;
+use crate::id::{CallHandle, MediaId};
+use crate::media::command::MediaCommand;
+use crate::time::Instant;
+
+impl Ua {
+    pub(super) fn handle_call_event(&mut self, now: Instant, call: CallHandle, event: CallEvent) {
+        // The offer of an incoming call comes before its line, which is made with it.
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        if !line.is_live() {
+            return;
+        }
+        match event {
+            CallEvent::Routed { local, .. } => self.want_lease(call, local.ip()),
+            CallEvent::Offer { id, body, local } => match &mut line.stage {
+                Stage::Arriving { offer, .. } => {
+                    *offer = Offer { id, body: Some(body) };
+                    self.want_lease(call, local.ip());
+                }
+                Stage::Calling
+                | Stage::Ringing { .. }
+                | Stage::Answered
+                | Stage::Talking
+                | Stage::Ending { .. } => self.answer_change(now, call, id, Some(&body)),
+            },
+            CallEvent::OfferWanted { id, local } => match &mut line.stage {
+                Stage::Arriving { offer, .. } => {
+                    *offer = Offer { id, body: None };
+                    self.want_lease(call, local.ip());
+                }
+                Stage::Calling
+                | Stage::Ringing { .. }
+                | Stage::Answered
+                | Stage::Talking
+                | Stage::Ending { .. } => self.answer_change(now, call, id, None),
+            },
+            CallEvent::Answer { leg, body, early: true } => {
+                if let Some(plan) = line.early_answer(leg, &body) {
+                    self.apply_plan(call, plan);
+                }
+            }
+            CallEvent::Answer { body, early: false, .. } => match line.final_answer(&body) {
+                Ok(()) => self.apply_current_plan(call),
+                Err(error) => {
+                    let failure = line.about.unusable(&error);
+                    line.roll_back();
+                    self.give_up(now, call, failure);
+                }
+            },
+            CallEvent::Ringing { status, .. } => {
+                let after_ms = millis(now.since(line.since));
+                self.emit(Event::CallRinging { call, code: status.code(), after_ms });
+            }
+            CallEvent::Established { leg } => {
+                if line.settle(leg) {
+                    line.stage = Stage::Talking;
+                    line.answered_at = Some(now);
+                    let (after_ms, audio) = (millis(now.since(line.since)), line.audio_info());
+                    self.apply_current_plan(call);
+                    self.emit(Event::CallAnswered { call, after_ms, audio });
+                } else {
+                    let failure = line.about.no_answer_in_2xx();
+                    self.give_up(now, call, failure);
+                }
+            }
+            // We never offer by re-INVITE yet.
+            CallEvent::OfferRefused { .. } => line.roll_back(),
+            CallEvent::ChangeDone => {
+                line.roll_back();
+                let (audio, held_by_peer) = (line.audio_info(), line.is_held_by_peer());
+                self.emit(Event::CallChanged { call, audio, held_by_peer });
+            }
+            CallEvent::Ended(ending) => self.handle_ended(now, call, &ending),
+        }
+    }
+
+    /// The peer changes the session: hold, resume, another address (§14.2).
+    fn answer_change(&mut self, now: Instant, call: CallHandle, id: OfferId, body: Option<&[u8]>) {
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        let answer = match body {
+            Some(body) => line.take_offer(body).and_then(|()| line.answer()),
+            None => line.offer(),
+        };
+        let command = match answer {
+            Ok(body) => CallCommand::Answer { id, body },
+            Err(error) => {
+                line.roll_back();
+                CallCommand::Refuse { id, status: status(error.status()) }
+            }
+        };
+        let accepted = matches!(command, CallCommand::Answer { .. });
+        let told = self.with_calls(|calls, core| calls.command(now, core, call, command));
+        if accepted && told.is_ok() && body.is_some() {
+            self.apply_current_plan(call);
+        }
+    }
+
+    /// Ends a call for a reason of ours that the user should hear.
+    pub(super) fn give_up(&mut self, now: Instant, call: CallHandle, failure: Failure) {
+        if let Some(line) = self.lines.get_mut(&call) {
+            line.verdict.get_or_insert((EndedBy::Fault, failure));
+        }
+        self.hang_up(now, call);
+    }
+
+    /// CANCEL, BYE or a refusal, whatever the state asks for.
+    pub(super) fn hang_up(&mut self, now: Instant, call: CallHandle) {
+        let told = self.with_calls(|calls, core| calls.command(now, core, call, CallCommand::HangUp));
+        if told.is_err() {
+            self.finish_line(call);
+        }
+    }
+
+    /// The sockets for an address are here, asked for, or to be asked for.
+    fn want_lease(&mut self, call: CallHandle, local: std::net::IpAddr) {
+        let id = self.fresh_request();
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        if let Sound::Leased(lease) = line.sound {
+            // Another server, perhaps over another interface: the address is made anew.
+            self.out.push_back(Output::Release(lease));
+        }
+        line.roll_back();
+        line.sound = Sound::Asked { id };
+        self.out.push_back(Output::Lease { id, local });
+    }
+
+    fn handle_ended(&mut self, now: Instant, call: CallHandle, ending: &Ending) {
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        let code = ending.cause.status().map(|status| status.code());
+        let (by, failure) = match line.verdict.take() {
+            Some((by, failure)) => (by, Some(failure)),
+            None => (ending.by, line.about.ending(ending)),
+        };
+        let event = Box::new(line.ended(now, call, by, code, failure));
+        line.stage = Stage::Ending { event };
+        match line.sound {
+            Sound::Open(lease) => {
+                line.sound = Sound::Closing { lease, until: now + CLOSING };
+                self.out.push_back(Output::Media(media_of(call), MediaCommand::Close));
+            }
+            Sound::None | Sound::Asked { .. } | Sound::Leased(_) | Sound::Closing { .. } => self.finish_line(call),
+        }
+    }
+
+    /// Gives the sockets back and tells the end.
+    pub(super) fn finish_line(&mut self, call: CallHandle) {
+        let Some(mut line) = self.lines.remove(&call) else { return };
+        if let Some(lease) = line.lease() {
+            if matches!(line.sound, Sound::Open(_)) {
+                self.out.push_back(Output::Media(media_of(call), MediaCommand::Close));
+            }
+            self.out.push_back(Output::Release(lease));
+        }
+        let stats = line.stats.take();
+        let event = match line.stage {
+            Stage::Ending { event } => *event,
+            Stage::Calling
+            | Stage::Arriving { .. }
+            | Stage::Ringing { .. }
+            | Stage::Answered
+            | Stage::Talking => Event::CallEnded {
+                call,
+                by: EndedBy::Local,
+                code: None,
+                failure: None,
+                duration_ms: None,
+                stats: None,
+            },
+        };
+        self.emit(match event {
+            Event::CallEnded { call, by, code, failure, duration_ms, .. } => {
+                Event::CallEnded { call, by, code, failure, duration_ms, stats }
+            }
+            event => event,
+        });
+    }
+
+    pub(super) fn handle_line_timeouts(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .lines
+            .iter()
+            .filter(|(_, line)| line.deadline().is_some_and(|at| at <= now))
+            .map(|(call, _)| *call)
+            .collect();
+        for call in due {
+            match self.lines.get(&call).map(Line::is_live) {
+                Some(true) => self.answer_now(now, call),
+                Some(false) => self.finish_line(call),
+                None => {}
+            }
+        }
+    }
+}
+
+/// The media session of a call; one each, and handles are never reused.
+pub(super) fn media_of(call: CallHandle) -> MediaId {
+    MediaId(u64::from(call.0))
+}

@@ -1,0 +1,233 @@
+//! Requests that belong to no call (RFC 3261 §8.2): new calls, OPTIONS, strangers; and our own OPTIONS.
+
+use super::Ua;
+use super::call::{ALLOW, Accept, OfferId, SDP, status};
+use super::failure::{About, printable};
+use super::line::{Line, Offer, Stage, millis};
+use super::screen::{self, Refusal};
+use super::{Life, registration};
+use crate::api::{Event, PongInfo};
+use crate::engine::Flow;
+use crate::id::AccountId;
+use crate::sdp::Sdp;
+use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
+use crate::sip::message::{CSeq, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
+use crate::time::Instant;
+
+/// One OPTIONS of ours.
+#[derive(Debug)]
+pub(super) struct Ping {
+    target: String,
+    uri: Uri,
+    from: NameAddr,
+    about: About,
+    state: PingState,
+}
+
+#[derive(Debug)]
+enum PingState {
+    Routing(RouteId),
+    Sent { txn: TxnId, route: Route, at: Instant },
+}
+
+impl Ping {
+    pub(super) const fn new(target: String, uri: Uri, from: NameAddr, about: About, route: RouteId) -> Self {
+        Self { target, uri, from, about, state: PingState::Routing(route) }
+    }
+
+    fn is_sent_as(&self, wanted: TxnId) -> bool {
+        matches!(&self.state, PingState::Sent { txn, .. } if *txn == wanted)
+    }
+}
+
+impl Ua {
+    pub(super) fn handle_request(&mut self, now: Instant, txn: TxnId, request: Request, flow: Flow) {
+        let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
+        let judged = if in_dialog {
+            Err(Refusal::new(status(481)))
+        } else {
+            screen::outside_dialog(&request).and_then(|()| self.admit(&request, &flow))
+        };
+        match (judged, &request.method) {
+            (Err(refusal), _) => self.refuse(now, txn, &request, &refusal),
+            (Ok(account), Method::Invite) => self.arrive(now, txn, request, flow, account),
+            (Ok(_), _) => {
+                let welcome = Refusal::new(StatusCode::OK)
+                    .with(HeaderName::ALLOW, ALLOW)
+                    .with(HeaderName::ACCEPT, SDP)
+                    .with(HeaderName::ACCEPT_ENCODING, "identity")
+                    .with(HeaderName::ACCEPT_LANGUAGE, "en");
+                self.refuse(now, txn, &request, &welcome);
+            }
+        }
+    }
+
+    /// Whom a request is for, or why it is not taken: our own rules after those of the RFC.
+    fn admit(&self, request: &Request, flow: &Flow) -> Result<Option<AccountId>, Refusal> {
+        let account = self.account_of(&request.uri);
+        let strangers = self.config.accept_any || !self.registrations.values().any(|r| r.is_registered());
+        if !strangers && !self.registrations.values().any(|r| r.is_server(flow.peer.ip())) {
+            return Err(Refusal::new(status(403)));
+        }
+        if request.method != Method::Invite {
+            return Ok(account.unwrap_or(None));
+        }
+        let account = account.ok_or_else(|| Refusal::new(status(404)))?;
+        if self.life != Life::Running || self.config.call.do_not_disturb {
+            return Err(Refusal::new(status(480)));
+        }
+        let identity = identity(request);
+        if identity.is_some() && self.lines.values().any(|line| line.merged == identity) {
+            return Err(Refusal::new(status(482)));
+        }
+        let (max, limits) = (self.config.call.max, &self.config.limits);
+        let ringing = self.lines.values().filter(|line| line.is_ringing_here()).count();
+        let too_many = max != 0 && self.live_calls() >= max;
+        if too_many || (limits.ringing != 0 && ringing >= limits.ringing as usize) {
+            return Err(Refusal::new(status(486)));
+        }
+        let dialogs = max.saturating_mul(2).saturating_add(limits.dialogs as usize);
+        if max != 0 && limits.dialogs != 0 && self.calls.len() >= dialogs {
+            return Err(Refusal::new(status(503)).with(HeaderName::RETRY_AFTER, "10"));
+        }
+        Ok(account)
+    }
+
+    /// The account that a Request-URI names: by our Contact or by its address. `None`: nobody here;
+    /// `Some(None)`: a direct call to a phone without accounts, or by its bare address.
+    fn account_of(&self, uri: &Uri) -> Option<Option<AccountId>> {
+        let Some(user) = uri.user_unescaped() else { return Some(None) };
+        let by_contact = self.registrations.iter().find(|(_, r)| r.contact_user() == user).map(|(id, _)| *id);
+        let by_name = || {
+            let named = |account: &super::AccountConfig| account.aor.user_unescaped().as_deref() == Some(&user);
+            (0..).map(AccountId).zip(&self.config.accounts).find(|(_, account)| named(account)).map(|(id, _)| id)
+        };
+        match by_contact.or_else(by_name) {
+            Some(id) => Some(Some(id)),
+            None if self.config.accounts.is_empty() || self.config.accept_any => Some(None),
+            None => None,
+        }
+    }
+
+    fn arrive(&mut self, now: Instant, txn: TxnId, request: Request, flow: Flow, account: Option<AccountId>) {
+        let merged = identity(&request);
+        let from = request.headers.from().ok();
+        let uri = from.as_ref().map(|from| printable(&from.uri.to_string())).unwrap_or_default();
+        let display = from.and_then(|from| from.display).map(|name| printable(&name));
+        let to = printable(&request.uri.to_string());
+        let registration = account.and_then(|id| self.registrations.get(&id));
+        let trusted = registration.is_some_and(|registration| registration.is_server(flow.peer.ip()));
+        let accept = Accept {
+            contact_user: registration.map(|r| r.contact_user().to_owned()),
+            login: account.filter(|_| trusted),
+            user_agent: self.config.user_agent.clone(),
+            ring_timeout: Some(self.config.call.ring_timeout),
+        };
+        let config = account.and_then(|id| self.account(id));
+        let about = About {
+            peer: Some(display.clone().unwrap_or_else(|| uri.clone())),
+            ..config.map(registration::about).unwrap_or_default()
+        };
+        let audio = config.map_or_else(|| self.config.default_audio.clone(), |config| config.audio.clone());
+        let stage = Stage::Arriving { offer: Offer { id: OfferId(0), body: None }, from: uri, display, to };
+        let copy = request.clone();
+        match self.with_calls(|calls, core| calls.incoming(now, core, txn, request, flow, accept)) {
+            Ok(call) => {
+                let mut line = Line::new(now, self.rng.u64(), stage, audio, about);
+                line.account = account;
+                line.merged = merged;
+                self.lines.insert(call, line);
+            }
+            Err(code) => self.refuse(now, txn, &copy, &Refusal::new(code)),
+        }
+    }
+
+    /// Answers a request that starts nothing.
+    fn refuse(&mut self, now: Instant, txn: TxnId, request: &Request, refusal: &Refusal) {
+        let mut response = refusal.response(request, &self.rng.tag());
+        response.headers.set(HeaderName::SERVER, self.config.user_agent.clone());
+        self.endpoint.respond(now, txn, response);
+    }
+
+    pub(super) fn handle_ping_routed(&mut self, now: Instant, id: RouteId, result: Result<Route, RouteError>) {
+        let asked = |ping: &Ping| matches!(ping.state, PingState::Routing(route) if route == id);
+        let Some(at) = self.pings.iter().position(asked) else { return };
+        let mut ping = self.pings.swap_remove(at);
+        match result {
+            Ok(route) => {
+                let mut request = Request::new(Method::Options, ping.uri.clone());
+                let headers = &mut request.headers;
+                headers.push(HeaderName::MAX_FORWARDS, "70");
+                headers.push(HeaderName::FROM, ping.from.clone().with_param("tag", &*self.rng.tag()).to_string());
+                headers.push(HeaderName::TO, NameAddr::new(ping.uri.clone()).to_string());
+                headers.push(HeaderName::CALL_ID, self.rng.token(128));
+                headers.push(HeaderName::CSEQ, CSeq { seq: 1, method: Method::Options }.to_string());
+                headers.push(HeaderName::ACCEPT, SDP);
+                headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
+                let txn = self.endpoint.request(now, request, &route);
+                ping.state = PingState::Sent { txn, route, at: now };
+                self.pings.push(ping);
+            }
+            Err(error) => {
+                let failure = ping.about.no_route(&error);
+                self.emit(Event::Pong { target: ping.target, result: Err(failure) });
+            }
+        }
+    }
+
+    pub(super) fn handle_pong(&mut self, now: Instant, txn: TxnId, response: &Response) {
+        if response.status.is_provisional() {
+            return;
+        }
+        let Some(at) = self.pings.iter().position(|ping| ping.is_sent_as(txn)) else { return };
+        let ping = self.pings.swap_remove(at);
+        let PingState::Sent { at, .. } = ping.state else { return };
+        let headers = &response.headers;
+        let server = headers.get(&HeaderName::SERVER).or_else(|| headers.get(&HeaderName::USER_AGENT)).map(printable);
+        let codecs = Sdp::parse(&response.body).ok().map(|sdp| codecs_of(&sdp)).unwrap_or_default();
+        let pong = PongInfo {
+            code: response.status.code(),
+            reason: printable(&response.reason),
+            server,
+            codecs,
+            allow: headers.tokens(&HeaderName::ALLOW),
+            rtt_ms: millis(now.since(at)),
+        };
+        self.emit(Event::Pong { target: ping.target, result: Ok(pong) });
+    }
+
+    pub(super) fn handle_ping_failed(&mut self, now: Instant, txn: TxnId, error: TxnError) {
+        let Some(at) = self.pings.iter().position(|ping| ping.is_sent_as(txn)) else { return };
+        let mut ping = self.pings.swap_remove(at);
+        let PingState::Sent { route, .. } = &ping.state else { return };
+        if let Some(next) = self.endpoint.next_target(now, route) {
+            ping.state = PingState::Routing(next);
+            self.pings.push(ping);
+            return;
+        }
+        let (peer, protocol) =
+            route.targets.first().map_or((route.local, route.protocol()), |target| (target.addr, target.protocol));
+        let failure = ping.about.unreachable(error, peer, protocol, &Method::Options);
+        self.emit(Event::Pong { target: ping.target, result: Err(failure) });
+    }
+}
+
+/// What merged copies of an INVITE have in common (§8.2.2.2).
+fn identity(request: &Request) -> Option<(String, String, u32)> {
+    let headers = &request.headers;
+    let tag = headers.from().ok()?.tag()?.to_owned();
+    Some((headers.call_id().ok()?.to_owned(), tag, headers.cseq().ok()?.seq))
+}
+
+fn codecs_of(sdp: &Sdp) -> Vec<String> {
+    let mut names: Vec<String> = sdp
+        .media
+        .iter()
+        .flat_map(|media| media.attributes_named("rtpmap"))
+        .filter_map(|map| map.split_ascii_whitespace().nth(1))
+        .filter_map(|format| format.split('/').next())
+        .map(|name| printable(&name.to_ascii_lowercase()))
+        .collect();
+    names.dedup();
+    names
+}

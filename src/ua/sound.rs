@@ -1,0 +1,199 @@
+//! Sockets and media sessions of the lines.
+
+use super::Ua;
+use super::call::{CallCommand, status};
+use super::line::{Line, OfferError, Sound, Stage};
+use super::progress::media_of;
+use crate::api::{Event, Failure};
+use crate::engine::{Lease, NoLease, Output};
+use crate::id::{CallHandle, MediaId, RequestId};
+use crate::media::command::{MediaCommand, MediaEvent, Route};
+use crate::sdp::plan::MediaPlan;
+use crate::time::Instant;
+
+impl Ua {
+    pub(super) fn take_lease(&mut self, now: Instant, id: RequestId, answer: Result<Lease, NoLease>) {
+        let asked = |line: &Line| matches!(line.sound, Sound::Asked { id: asked, .. } if asked == id);
+        let Some((call, line)) = self.lines.iter_mut().find(|(_, line)| asked(line)).map(|(call, line)| (*call, line))
+        else {
+            // The call is over meanwhile.
+            if let Ok(lease) = answer {
+                self.out.push_back(Output::Release(lease));
+            }
+            return;
+        };
+        let Ok(lease) = answer else {
+            line.sound = Sound::None;
+            let failure = line.about.no_lease();
+            if line.is_ringing_here() {
+                line.verdict = Some((crate::api::EndedBy::Fault, failure));
+                self.reject_call(now, call, 500);
+            } else {
+                self.give_up(now, call, failure);
+            }
+            return;
+        };
+        line.sound = Sound::Leased(lease);
+        match &line.stage {
+            Stage::Calling => match line.offer() {
+                Ok(body) => {
+                    let _ = self.with_calls(|calls, core| {
+                        calls.command(now, core, call, CallCommand::Offer { body })
+                    });
+                }
+                Err(error) => {
+                    let failure = line.about.unusable(&error);
+                    self.give_up(now, call, failure);
+                }
+            },
+            Stage::Arriving { .. } => self.ring(now, call),
+            Stage::Ringing { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. } => {}
+        }
+    }
+
+    /// The sockets of an incoming call are there: what it offers can be judged, and it rings.
+    fn ring(&mut self, now: Instant, call: CallHandle) {
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        let Stage::Arriving { offer, from, display, to } = &line.stage else { return };
+        let (offer, from, display, to) = (offer.clone(), from.clone(), display.clone(), to.clone());
+        if let Some(body) = &offer.body
+            && let Err(error) = line.take_offer(body)
+        {
+            line.verdict = Some((crate::api::EndedBy::Local, line.about.unusable(&error)));
+            self.reject_call(now, call, error.status());
+            return;
+        }
+        let auto = match line.account {
+            Some(account) => self.account(account).and_then(|account| account.auto_answer),
+            None => self.config.call.auto_answer,
+        };
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        line.stage = Stage::Ringing { offer, answer_at: auto.map(|after| now + after) };
+        let account = line.account;
+        self.emit(Event::CallIncoming { call, account, from, display, to });
+        if auto.is_some_and(|after| after.is_zero()) {
+            self.answer_now(now, call);
+            return;
+        }
+        let ringing = CallCommand::Progress { status: status(180), body: None };
+        let _ = self.with_calls(|calls, core| calls.command(now, core, call, ringing));
+    }
+
+    /// Answers a ringing call with what its sockets and codecs allow.
+    pub(super) fn answer_now(&mut self, now: Instant, call: CallHandle) {
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        let Stage::Ringing { offer, .. } = &line.stage else { return };
+        let (id, late) = (offer.id, offer.body.is_none());
+        let answer = if late { line.offer() } else { line.answer() };
+        match answer {
+            Ok(body) => {
+                line.stage = Stage::Answered;
+                let answer = CallCommand::Answer { id, body };
+                let told = self.with_calls(|calls, core| calls.command(now, core, call, answer));
+                if told.is_ok() && !late {
+                    self.apply_current_plan(call);
+                }
+            }
+            Err(error) => {
+                line.verdict = Some((crate::api::EndedBy::Local, line.about.unusable(&error)));
+                self.reject_call(now, call, error.status());
+            }
+        }
+    }
+
+    pub(super) fn reject_call(&mut self, now: Instant, call: CallHandle, code: u16) {
+        let reject = CallCommand::Reject { status: status(code) };
+        let told = self.with_calls(|calls, core| calls.command(now, core, call, reject));
+        if told.is_err() {
+            self.finish_line(call);
+        }
+    }
+
+    pub(super) fn apply_current_plan(&mut self, call: CallHandle) {
+        if let Some(plan) = self.lines.get(&call).and_then(|line| line.plan.clone()) {
+            self.apply_plan(call, plan);
+        }
+    }
+
+    /// Opens the session, or changes it.
+    pub(super) fn apply_plan(&mut self, call: CallHandle, plan: MediaPlan) {
+        let timeout = self.config.call.media_timeout;
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        let command = match line.sound {
+            Sound::Leased(lease) => {
+                line.sound = Sound::Open(lease);
+                let route = Route::Local { source: line.route.source.clone(), sink: line.route.sink.clone() };
+                let mut settings = line.audio.settings.clone();
+                settings.media_timeout = timeout;
+                MediaCommand::Open { plan, route, settings }
+            }
+            Sound::Open(_) => MediaCommand::SetPlan(plan),
+            Sound::None | Sound::Asked { .. } | Sound::Closing { .. } => return,
+        };
+        self.out.push_back(Output::Media(media_of(call), command));
+    }
+
+    pub(super) fn take_media(&mut self, now: Instant, media: MediaId, event: MediaEvent) {
+        let Some(call) = u32::try_from(media.0).ok().map(CallHandle) else { return };
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        if let MediaEvent::Closed(stats) = event {
+            line.stats = Some(stats);
+            if line.is_live() {
+                line.sound = Sound::None;
+            } else {
+                self.finish_line(call);
+            }
+            return;
+        }
+        if !line.is_live() {
+            return;
+        }
+        let about = &line.about;
+        let event = match event {
+            MediaEvent::FirstPacket | MediaEvent::Closed(_) => return,
+            MediaEvent::Digit { digit, duration } => {
+                Event::DtmfReceived { call, digit, duration_ms: super::line::millis(duration) }
+            }
+            MediaEvent::DtmfSent => Event::DtmfSent { call },
+            MediaEvent::SourceEnded => Event::SourceEnded { call },
+            MediaEvent::Stats(audio) => {
+                line.stats = Some(audio.clone());
+                Event::Stats { call, audio }
+            }
+            MediaEvent::NoIncomingAudio => {
+                let mut failure = about.media("media.no-incoming-audio");
+                if let Some(lease) = line.lease() {
+                    failure = failure.with("local", lease.rtp_addr.to_string());
+                }
+                if let Some(remote) = line.audio_info().and_then(|info| info.remote) {
+                    failure = failure.with("remote", remote);
+                }
+                Event::MediaWarning { call, failure }
+            }
+            MediaEvent::SilentMicrophone => {
+                Event::MediaWarning { call, failure: about.media("media.silent-microphone") }
+            }
+            MediaEvent::DeviceFailed { slug, cause } => {
+                Event::MediaWarning { call, failure: Failure::new(&slug).with("cause", cause) }
+            }
+            MediaEvent::RtpLost => {
+                let seconds = self.config.call.media_timeout.map_or(0, |timeout| timeout.as_secs());
+                let failure = about.peer_gone(seconds);
+                self.give_up(now, call, failure);
+                return;
+            }
+        };
+        self.emit(event);
+    }
+}
+
+impl super::failure::About {
+    /// A description that cannot be used.
+    pub(super) fn unusable(&self, error: &OfferError) -> Failure {
+        match error {
+            OfferError::Negotiation(error) => self.no_common_codec(error),
+            OfferError::Sdp(error) => self.media("call.failed").with("cause", error.to_string()),
+            OfferError::NoSockets => self.no_lease(),
+        }
+    }
+}
