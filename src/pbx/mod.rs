@@ -1,1 +1,8 @@
-//! The mini PBX: registrar, extensions and bridge on the same endpoint as the softphone.
+//! The mini PBX.
+
+mod config;
+mod guard;
+mod plan;
+mod registrar;
+
+pub use config::{PbxConfig, PbxUser};
