@@ -235,6 +235,12 @@ impl Endpoint {
         self.forget_server(txn);
     }
 
+    /// Leaves a request unanswered for ever and forgets its transaction: for guessers of passwords (threats B10).
+    pub fn ignore(&mut self, txn: TxnId) {
+        self.counters.dropped += 1;
+        self.forget_server(txn);
+    }
+
     pub(super) fn server_timeout(&mut self, now: Instant, id: TxnId) {
         let Some(server) = self.servers.get_mut(&id) else { return };
         let mut actions = std::mem::take(&mut self.actions);
