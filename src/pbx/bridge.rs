@@ -66,9 +66,14 @@ enum Given {
 enum Change {
     None,
     /// From this call; its offer waits for the answer of the other side.
-    Offered { from: CallHandle, id: OfferId },
+    Offered {
+        from: CallHandle,
+        id: OfferId,
+    },
     /// The other side is told of a change that needs no answer back.
-    Told { to: CallHandle },
+    Told {
+        to: CallHandle,
+    },
 }
 
 /// Whom to call, in whose name.
@@ -89,12 +94,7 @@ impl Side {
 }
 
 impl Bridge {
-    pub(super) fn new(
-        desk: &mut Desk<'_, '_>,
-        session: SessionId,
-        call: CallHandle,
-        invitation: Invitation,
-    ) -> Self {
+    pub(super) fn new(desk: &mut Desk<'_, '_>, session: SessionId, call: CallHandle, invitation: Invitation) -> Self {
         desk.report(&invitation.caller, &invitation.callee, "ringing", None);
         Self {
             from: invitation.caller.clone(),
@@ -329,8 +329,7 @@ impl Bridge {
     /// An answer came from `call`: to the offer that we passed on, or to one that we made.
     fn handle_answer(&mut self, desk: &mut Desk<'_, '_>, call: CallHandle) {
         let State::Up { callee, change, .. } = &mut self.state else { return };
-        let (near, far) =
-            if call == self.caller.call { (&self.caller, callee) } else { (&*callee, &mut self.caller) };
+        let (near, far) = if call == self.caller.call { (&self.caller, callee) } else { (&*callee, &mut self.caller) };
         match *change {
             Change::Offered { from, id } if from != call => {
                 *change = Change::None;

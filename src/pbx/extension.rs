@@ -70,9 +70,9 @@ impl ExtensionCall {
                 if !self.is_answering(desk) {
                     return Fate::Lives;
                 }
-                let taken = Sdp::parse(&body).map_err(|error| error.status()).and_then(|sdp| {
-                    self.negotiator.handle_offer(sdp).map_err(|error| error.status())
-                });
+                let taken = Sdp::parse(&body)
+                    .map_err(|error| error.status())
+                    .and_then(|sdp| self.negotiator.handle_offer(sdp).map_err(|error| error.status()));
                 match taken {
                     Ok(()) => {
                         self.waiting = Waiting::Answer(id);
@@ -113,8 +113,7 @@ impl ExtensionCall {
                 Fate::Lives
             }
             CallEvent::Ended(ending) => {
-                let (state, code) =
-                    if self.answered { ("ended", None) } else { ("refused", ending.cause.status()) };
+                let (state, code) = if self.answered { ("ended", None) } else { ("refused", ending.cause.status()) };
                 desk.report(&self.from, &self.to, state, code);
                 desk.leave(self.call);
                 Fate::Over

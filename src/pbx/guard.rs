@@ -15,7 +15,7 @@ const MAX_NAME: usize = 64;
 
 /// Counts failures per source and claimed user, so that the right user elsewhere is never shut out.
 #[derive(Debug, Default)]
-pub struct Guard {
+pub(super) struct Guard {
     failures: BTreeMap<(IpAddr, String), Failures>,
 }
 
@@ -27,14 +27,14 @@ struct Failures {
 
 impl Guard {
     /// Whether credentials of `user` from `source` may be looked at now.
-    pub fn allows(&self, now: Instant, source: IpAddr, user: &str) -> bool {
+    pub(super) fn allows(&self, now: Instant, source: IpAddr, user: &str) -> bool {
         self.failures
             .get(&key(source, user))
             .is_none_or(|failures| now.since(failures.since) >= WINDOW || failures.count < MAX_FAILURES)
     }
 
     /// A wrong password.
-    pub fn failed(&mut self, now: Instant, source: IpAddr, user: &str) {
+    pub(super) fn failed(&mut self, now: Instant, source: IpAddr, user: &str) {
         let key = key(source, user);
         if !self.failures.contains_key(&key) && self.failures.len() >= MAX_PAIRS {
             self.failures.retain(|_, failures| now.since(failures.since) < WINDOW);
@@ -53,7 +53,7 @@ impl Guard {
     }
 
     /// The right password: earlier slips are forgiven.
-    pub fn succeeded(&mut self, source: IpAddr, user: &str) {
+    pub(super) fn succeeded(&mut self, source: IpAddr, user: &str) {
         self.failures.remove(&key(source, user));
     }
 }

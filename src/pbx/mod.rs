@@ -30,7 +30,7 @@ use crate::rng::Rng;
 use crate::sip::endpoint::{Endpoint, EndpointEvent, EndpointOutput, TxnId};
 use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 use crate::time::{Deadlines, Duration, Instant, earliest};
-use crate::ua::call::{ALLOW, Accept, CallCommand, CallEvent, Calls, Core, SDP};
+use crate::ua::call::{Accept, CallEvent, Calls, Core, SDP};
 use crate::ua::screen;
 use bridge::{Bridge, Invitation};
 use door::{Door, Entry};
@@ -119,7 +119,7 @@ impl Pbx {
 
     /// How many contacts are registered.
     pub fn bindings(&self) -> usize {
-        self.registrar.len()
+        self.registrar.count()
     }
 
     /// How many calls go through it; a bridge is one.
@@ -259,8 +259,7 @@ impl Pbx {
         let (response, changes) = self.registrar.register(now, user, request, flow);
         self.report(changes);
         let mut tagged = Response::to(request, response.status, Some(&self.rng.tag()));
-        for (name, value) in response.headers.iter().filter(|(name, _)| !tagged.headers.has(name)).collect::<Vec<_>>()
-        {
+        for (name, value) in response.headers.iter().filter(|(name, _)| !tagged.headers.has(name)).collect::<Vec<_>>() {
             tagged.headers.push(name.clone(), value);
         }
         tagged.headers.set(HeaderName::SERVER, self.config.user_agent.clone());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 /// The built-in extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Extension {
+pub(super) enum Extension {
     /// 600: what is heard is sent back.
     Echo,
     /// 601: an announcement, then the PBX hangs up.
@@ -22,7 +22,7 @@ pub enum Extension {
 
 impl Extension {
     /// Which extension has this number.
-    pub fn from_number(number: &str) -> Option<Self> {
+    pub(super) fn from_number(number: &str) -> Option<Self> {
         match number {
             "600" => Some(Self::Echo),
             "601" => Some(Self::Announcement),
@@ -37,7 +37,7 @@ impl Extension {
 
 /// What a Request-URI names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
+pub(super) enum Destination {
     /// A number of the PBX itself.
     Extension(Extension),
     /// A user that may exist.
@@ -50,33 +50,31 @@ pub enum Destination {
 
 /// The names of the domain that is served.
 #[derive(Debug, Clone)]
-pub struct Domain {
+pub(super) struct Domain {
     names: Vec<String>,
     extensions: bool,
 }
 
 impl Domain {
     /// A domain of these names, with or without extensions.
-    pub fn new(names: impl IntoIterator<Item = String>, extensions: bool) -> Self {
+    pub(super) fn new(names: impl IntoIterator<Item = String>, extensions: bool) -> Self {
         Self { names: names.into_iter().map(|name| name.to_ascii_lowercase()).collect(), extensions }
     }
 
     /// Whether `uri` is at one of our names, or at the address that the request came to.
-    pub fn serves(&self, uri: &Uri, local: SocketAddr) -> bool {
+    pub(super) fn serves(&self, uri: &Uri, local: SocketAddr) -> bool {
         if !uri.is_sip() || uri.params.has("maddr") {
             return false;
         }
         match &uri.host {
             Some(Host::Ip(ip)) => *ip == local.ip() || self.names.contains(&ip.to_string()),
-            Some(Host::Name(name)) => {
-                self.names.contains(name) || (name == "localhost" && local.ip().is_loopback())
-            }
+            Some(Host::Name(name)) => self.names.contains(name) || (name == "localhost" && local.ip().is_loopback()),
             None => false,
         }
     }
 
     /// What a request for `uri` that came to `local` is about.
-    pub fn destination(&self, uri: &Uri, local: SocketAddr) -> Destination {
+    pub(super) fn destination(&self, uri: &Uri, local: SocketAddr) -> Destination {
         if !self.serves(uri, local) {
             return Destination::Foreign;
         }

@@ -1,8 +1,5 @@
 //! The registrar (RFC 3261 §10.3): which contacts an AOR has now, and along which flow each is reached.
 
-#[cfg(test)]
-mod tests;
-
 use crate::engine::Flow;
 use crate::sip::message::{Contacts, HeaderName, NameAddr, Request, Response, StatusCode, Uri};
 use crate::time::{Duration, Instant};
@@ -21,31 +18,31 @@ const MAX_TOO_BRIEF: Duration = Duration::from_secs(3600);
 
 /// One contact of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binding {
+pub(super) struct Binding {
     /// Its address as registered: the Request-URI of calls to it.
-    pub contact: Uri,
+    pub(super) contact: Uri,
     /// The flow that the REGISTER came on, and that calls take: never the contact's own host (NAT, threats C14).
-    pub flow: Flow,
+    pub(super) flow: Flow,
     /// When it ends.
-    pub expires: Instant,
+    pub(super) expires: Instant,
     call_id: String,
     cseq: u32,
 }
 
 /// A binding that began, was renewed (same contact) or ended (`expires` 0).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(super) struct Change {
     /// The user.
-    pub user: String,
+    pub(super) user: String,
     /// The contact.
-    pub contact: String,
+    pub(super) contact: String,
     /// Seconds left.
-    pub expires: u32,
+    pub(super) expires: u32,
 }
 
 /// Why a REGISTER changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RegisterError {
+pub(super) enum RegisterError {
     /// A Contact or `*` that cannot be.
     #[error("the contacts make no sense")]
     BadContact,
@@ -65,7 +62,7 @@ pub enum RegisterError {
 
 impl RegisterError {
     /// What the phone is told.
-    pub fn status(self) -> StatusCode {
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Self::BadContact => StatusCode::BAD_REQUEST,
             Self::TooBrief => StatusCode::INTERVAL_TOO_BRIEF,
@@ -78,7 +75,7 @@ impl RegisterError {
 
 /// All bindings.
 #[derive(Debug)]
-pub struct Registrar {
+pub(super) struct Registrar {
     min_expires: Duration,
     max_expires: Duration,
     bindings: BTreeMap<String, Vec<Binding>>,
@@ -86,12 +83,18 @@ pub struct Registrar {
 
 impl Registrar {
     /// An empty registrar that grants lifetimes between the two.
-    pub const fn new(min_expires: Duration, max_expires: Duration) -> Self {
+    pub(super) const fn new(min_expires: Duration, max_expires: Duration) -> Self {
         Self { min_expires, max_expires, bindings: BTreeMap::new() }
     }
 
     /// Carries out the REGISTER of an authenticated `user` and answers it; all its contacts or none.
-    pub fn register(&mut self, now: Instant, user: &str, request: &Request, flow: Flow) -> (Response, Vec<Change>) {
+    pub(super) fn register(
+        &mut self,
+        now: Instant,
+        user: &str,
+        request: &Request,
+        flow: Flow,
+    ) -> (Response, Vec<Change>) {
         match self.change(now, user, request, flow) {
             Ok(changes) => (self.accepted(now, user, request), changes),
             Err(error) => {
@@ -109,28 +112,23 @@ impl Registrar {
     }
 
     /// The bindings of a user, newest last.
-    pub fn bindings(&self, now: Instant, user: &str) -> Vec<Binding> {
+    pub(super) fn bindings(&self, now: Instant, user: &str) -> Vec<Binding> {
         let bindings = self.bindings.get(user).into_iter().flatten();
         bindings.filter(|binding| binding.expires > now).cloned().collect()
     }
 
     /// How many bindings there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.bindings.values().map(Vec::len).sum()
     }
 
-    /// True when nobody is registered.
-    pub fn is_empty(&self) -> bool {
-        self.bindings.is_empty()
-    }
-
     /// When the next binding ends.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.bindings.values().flatten().map(|binding| binding.expires).min()
     }
 
     /// Drops what has ended.
-    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Change> {
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Change> {
         if self.poll_timeout().is_none_or(|at| at > now) {
             return Vec::new();
         }
@@ -159,7 +157,7 @@ impl Registrar {
         let contacts = headers.contacts().map_err(|_| RegisterError::BadContact)?;
         let call_id = headers.call_id().map_err(|_| RegisterError::BadContact)?.to_owned();
         let cseq = headers.cseq().map_err(|_| RegisterError::BadContact)?.seq;
-        let others = self.len().saturating_sub(self.bindings.get(user).map_or(0, Vec::len));
+        let others = self.count().saturating_sub(self.bindings.get(user).map_or(0, Vec::len));
         let mut bindings = self.bindings.get(user).cloned().unwrap_or_default();
         bindings.retain(|binding| binding.expires > now);
         let mut changes = Vec::new();
