@@ -5,8 +5,8 @@ mod sdp;
 
 pub use sdp::sdp;
 
-use crate::sip::transport::framer::{self, Frame, FrameError, Framer};
 use crate::sip::message::{Message, ParseErrorKind, Response, StatusCode};
+use crate::sip::transport::framer::{self, Frame, FrameError, Framer};
 
 /// A message: what is read is written and read again as the same, every typed view answers, every error is answerable
 /// or silent.

@@ -1,3 +1,7 @@
 //! The `bellwire` binary.
 
-fn main() {}
+use bellwire::app::exit::Exit;
+
+fn main() -> Exit {
+    bellwire::app::run::main()
+}

@@ -131,7 +131,13 @@ pub(super) enum Handled {
 
 impl MediaSession {
     /// Opens a session.
-    pub(super) fn new(turn: &mut Turn<'_>, id: MediaId, plan: &MediaPlan, route: Route, settings: MediaSettings) -> Self {
+    pub(super) fn new(
+        turn: &mut Turn<'_>,
+        id: MediaId,
+        plan: &MediaPlan,
+        route: Route,
+        settings: MediaSettings,
+    ) -> Self {
         let now = turn.now;
         let watch = Watch {
             first_packet: None,
@@ -278,9 +284,10 @@ impl MediaSession {
 
     /// When [`Self::handle_timeout`] should be called next.
     pub(super) fn poll_timeout(&self) -> Instant {
-        let ticks = self.stream.as_ref().and_then(|stream| {
-            earliest(Some(stream.next_pull.min(stream.control.poll_timeout())), stream.send.next())
-        });
+        let ticks = self
+            .stream
+            .as_ref()
+            .and_then(|stream| earliest(Some(stream.next_pull.min(stream.control.poll_timeout())), stream.send.next()));
         earliest(ticks, Some(self.next_check)).unwrap_or(self.next_check).round_up(GRID)
     }
 
@@ -303,7 +310,12 @@ impl MediaSession {
 
     /// Figures up to now.
     pub(super) fn stats(&self, now: Instant) -> MediaStats {
-        let mut stats = MediaStats { refused: self.refused, mic_db: self.levels.0, speaker_db: self.levels.1, ..MediaStats::default() };
+        let mut stats = MediaStats {
+            refused: self.refused,
+            mic_db: self.levels.0,
+            speaker_db: self.levels.1,
+            ..MediaStats::default()
+        };
         let Some(stream) = &self.stream else {
             stats.sent = self.relayed.sent;
             stats.received = self.relayed.received;

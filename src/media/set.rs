@@ -200,13 +200,8 @@ impl MediaSet {
             self.deadlines.push(None);
             self.sessions.len() - 1
         });
-        let mut turn = Turn {
-            now,
-            rng: &mut self.rng,
-            epoch: self.epoch,
-            outbox: &mut self.outbox,
-            events: &mut self.events,
-        };
+        let mut turn =
+            Turn { now, rng: &mut self.rng, epoch: self.epoch, outbox: &mut self.outbox, events: &mut self.events };
         let session = MediaSession::new(&mut turn, media, plan, route, settings);
         self.deadlines[place] = Some(session.poll_timeout());
         self.sessions[place] = Some(session);
@@ -222,13 +217,8 @@ impl MediaSet {
         work: impl FnOnce(&mut MediaSession, &mut Turn<'_>) -> T,
     ) -> Option<T> {
         let session = self.sessions.get_mut(place)?.as_mut()?;
-        let mut turn = Turn {
-            now,
-            rng: &mut self.rng,
-            epoch: self.epoch,
-            outbox: &mut self.outbox,
-            events: &mut self.events,
-        };
+        let mut turn =
+            Turn { now, rng: &mut self.rng, epoch: self.epoch, outbox: &mut self.outbox, events: &mut self.events };
         let result = work(session, &mut turn);
         self.deadlines[place] = Some(session.poll_timeout());
         Some(result)

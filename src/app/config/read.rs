@@ -27,6 +27,11 @@ impl Overrides {
         self.0.insert(key.to_owned(), (value.into(), origin.to_owned()));
     }
 
+    /// Adds `more`, which wins over what is there.
+    pub fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     fn get(&self, key: &str) -> Option<(&str, &str)> {
         self.0.get(key).map(|(value, origin)| (value.as_str(), origin.as_str()))
     }

@@ -142,6 +142,12 @@ firewall may drop the packets."
      Words("is a firewall on for 127.0.0.1?")];
     "`bellwire try` compares what it heard with what it said: the likeness must be 0.7 or more over 3 s or more, and the level within 6 dB."
 
+    "media.codec" Media Warning:
+    "the codec {codec|of the call} does not start, the call goes on without sound";
+    "{cause|it refuses its settings}";
+    [Key("audio", "codecs = [\"pcmu\", \"pcma\"]", "codecs that always work")];
+    "A codec was agreed on but could not be set up, most often because of settings in [audio.opus]."
+
     "audio.no-input" Device Warning:
     "no microphone found, the call goes on and you will be heard as silence";
     "{cause|the system lists no input}";

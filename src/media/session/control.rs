@@ -105,8 +105,7 @@ impl Control {
             let (packets, octets) = out.counts();
             SenderInfo { ntp: turn.epoch.ntp(turn.now), rtp, packets, octets }
         });
-        let report =
-            Report { ssrc: out.ssrc, sender, block: self.block(turn.now, incoming), cname: &self.cname, bye };
+        let report = Report { ssrc: out.ssrc, sender, block: self.block(turn.now, incoming), cname: &self.cname, bye };
         if let Some(length) = turn.outbox.push(to, |buf| report.write(buf).ok()) {
             self.schedule.handle_size(length);
             self.sent_before = out.packets;

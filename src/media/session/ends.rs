@@ -306,7 +306,7 @@ mod tests {
     fn a_vanished_or_slow_device_is_replaced_by_the_timer_within_100_ms() {
         let (counts, silent) = per_second(5, |_| false);
         assert!(counts[0] >= 45 && counts[1..].iter().all(|&count| count == 50), "{counts:?}");
-        assert_eq!(silent, counts.iter().sum());
+        assert_eq!(silent, counts.iter().sum::<u32>());
         let (counts, silent) = per_second(10, device(45.0));
         assert!(counts[3..].iter().all(|&count| count >= 49), "{counts:?}");
         assert!(silent > 20, "{silent}");

@@ -82,7 +82,9 @@ impl Incoming {
         self.dtmf_type = plan.dtmf.map(|dtmf| dtmf.pt.recv);
         self.other = None;
         // The same codec under another number is the same stream.
-        let same = |format: &Format| now.as_ref().is_some_and(|now| (now.spec.name, &now.fmtp) == (format.spec.name, &format.fmtp));
+        let same = |format: &Format| {
+            now.as_ref().is_some_and(|now| (now.spec.name, &now.fmtp) == (format.spec.name, &format.fmtp))
+        };
         match formats.iter().position(same) {
             Some(place) => {
                 self.current = place;

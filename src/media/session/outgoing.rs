@@ -145,7 +145,15 @@ impl Outgoing {
         if let Some(dtmf) = self.dtmf_type
             && let Some(event) = self.dtmf.next(timestamp, step)
         {
-            self.send(to, dtmf.pt.send, event.marker, event.timestamp, event.payload.len(), Some(event.payload), outbox);
+            self.send(
+                to,
+                dtmf.pt.send,
+                event.marker,
+                event.timestamp,
+                event.payload.len(),
+                Some(event.payload),
+                outbox,
+            );
             self.marker = true;
             return;
         }

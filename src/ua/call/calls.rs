@@ -54,12 +54,7 @@ impl Cx<'_, '_> {
         self.events.push_back((self.handle, event));
     }
 
-    pub(super) fn route(
-        &mut self,
-        now: Instant,
-        uri: &Uri,
-        transport: Option<crate::engine::Protocol>,
-    ) -> RouteId {
+    pub(super) fn route(&mut self, now: Instant, uri: &Uri, transport: Option<crate::engine::Protocol>) -> RouteId {
         let id = self.core.endpoint.route(now, uri, transport);
         self.links.routes.insert(id, self.handle);
         id

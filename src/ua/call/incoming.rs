@@ -4,7 +4,7 @@ use super::calls::Cx;
 use super::leg::Leg;
 use super::outgoing::sdp_of;
 use super::session::{Change, Session, refusal_of};
-use super::{Accept, ALLOW, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact, status};
+use super::{ALLOW, Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::dialog::Dialog;
@@ -120,8 +120,7 @@ impl Call {
         let local = cx.core.endpoint.route_back(&flow).local;
         let contact = contact(accept.contact_user.as_deref(), local, flow.protocol);
         let local_tag = cx.core.rng.tag();
-        let dialog =
-            Dialog::uas(&request, local_tag.clone(), contact.clone()).map_err(|error| error.status())?;
+        let dialog = Dialog::uas(&request, local_tag.clone(), contact.clone()).map_err(|error| error.status())?;
         let mut call = Self {
             call_id: dialog.id().call_id.clone(),
             local_tag,
@@ -222,12 +221,7 @@ impl Call {
         }
     }
 
-    pub(super) fn reject(
-        &mut self,
-        now: Instant,
-        cx: &mut Cx<'_, '_>,
-        code: StatusCode,
-    ) -> Result<(), WrongState> {
+    pub(super) fn reject(&mut self, now: Instant, cx: &mut Cx<'_, '_>, code: StatusCode) -> Result<(), WrongState> {
         let State::Incoming(_) = &self.state else { return Err(self.wrong_state()) };
         if let State::Incoming(incoming) = self.take_state() {
             self.refuse_invite(now, cx, &incoming, code);

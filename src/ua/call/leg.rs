@@ -87,8 +87,7 @@ impl Leg {
 
 /// Whether a request for `uri` may simply go back along `flow`: the same address, or a stream from the same host.
 fn leads_to(flow: &Flow, uri: &Uri) -> bool {
-    let same_transport =
-        uri.transport().is_none_or(|transport| transport.eq_ignore_ascii_case(flow.protocol.as_str()));
+    let same_transport = uri.transport().is_none_or(|transport| transport.eq_ignore_ascii_case(flow.protocol.as_str()));
     let same_host = uri.host.as_ref().and_then(|host| host.ip()) == Some(flow.peer.ip());
     let same_port = uri.port_or_default() == flow.peer.port();
     same_transport && same_host && (same_port || flow.protocol == Protocol::Tcp)

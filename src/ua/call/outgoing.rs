@@ -93,12 +93,7 @@ impl Call {
         dial.answer_timeout.map(|after| (since + after, after))
     }
 
-    pub(super) fn handle_first_route(
-        &mut self,
-        _now: Instant,
-        cx: &mut Cx<'_, '_>,
-        result: Result<Route, RouteError>,
-    ) {
+    pub(super) fn handle_first_route(&mut self, _now: Instant, cx: &mut Cx<'_, '_>, result: Result<Route, RouteError>) {
         let State::Routing { dial, since, .. } = self.take_state() else { return };
         match result {
             Ok(route) => self.take_route(cx, dial, route, since),
@@ -157,13 +152,7 @@ impl Call {
         }
     }
 
-    pub(super) fn handle_invite_response(
-        &mut self,
-        now: Instant,
-        cx: &mut Cx<'_, '_>,
-        response: Response,
-        flow: Flow,
-    ) {
+    pub(super) fn handle_invite_response(&mut self, now: Instant, cx: &mut Cx<'_, '_>, response: Response, flow: Flow) {
         if response.status.is_provisional() {
             self.handle_progress(cx, &response, flow);
         } else if response.status.is_success() {
@@ -380,4 +369,3 @@ pub(crate) fn raise_cseq(request: &mut Request) {
         request.headers.set(HeaderName::CSEQ, CSeq { seq: seq.saturating_add(1), method }.to_string());
     }
 }
-

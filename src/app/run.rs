@@ -1,0 +1,431 @@
+//! From arguments to an exit code: each command's wiring.
+
+use super::args::{Call, Cli, Command, Global, Listen, Ping, Register};
+use super::config::places::{self, Unreadable};
+use super::config::{Config, Loaded};
+use super::console::{self, Console};
+use super::exit::Exit;
+use super::input::Inputs;
+use super::session::{AccountNames, Goal, Outcome, Session, Sound};
+use super::texts::{self, Facts};
+use super::trace::Tracer;
+use super::writer::Writer;
+use super::{info, init, setup};
+use crate::api::{AudioRoute, Failure};
+use crate::driver::{Bind, Bound, Driver, DriverError, EngineId};
+use crate::engine::Engine;
+use crate::id::AccountId;
+use crate::media::command::{AudioSink, AudioSource};
+use crate::ua::{Ua, UaConfig};
+use clap::Parser;
+use serde_json::{Map, Value, json};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+/// Why nothing could be done: a failure with its words, or something already said.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// To be told.
+    Failure(Failure),
+    /// Told already.
+    Told(Exit),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// The whole program.
+pub fn main() -> Exit {
+    harden();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let failed = error.use_stderr();
+            // A closed pipe is nobody's loss here.
+            let _ = error.print();
+            return if failed { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let mut console = match Console::new(&cli.global) {
+        Ok(console) => console,
+        Err(_) => return Exit::Bug,
+    };
+    let exit = match command(&cli, &mut console) {
+        Ok(exit) | Err(Stop::Told(exit)) => exit,
+        Err(Stop::Failure(failure)) => console.failure(&failure, &Facts::new(), true),
+    };
+    console::restore();
+    console.flush(Duration::from_millis(500));
+    exit
+}
+
+/// Core dumps hold passwords (threats D8); a panic must give the terminal back.
+fn harden() {
+    use nix::sys::resource::{Resource, setrlimit};
+    if !cfg!(debug_assertions) {
+        // Where the system refuses, a core dump is as likely as before.
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    }
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        console::restore();
+        before(info);
+    }));
+}
+
+fn command(cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
+    match &cli.command {
+        Command::Version => Ok(info::version(console)),
+        Command::Codecs => Ok(info::codecs(console)),
+        Command::Devices => Ok(info::devices(console)),
+        Command::Explain { what } => match texts::explain(what) {
+            Some(page) => {
+                console.print(&page);
+                Ok(Exit::Done)
+            }
+            None => {
+                let cause = "it is neither the name of an error nor a SIP code; names look like auth.wrong-password";
+                let failure = Failure::new("usage.argument").with("what", "SLUG").with("value", format!("`{what}`"));
+                Err(failure.with("cause", cause).into())
+            }
+        },
+        Command::Config(config) => init::command(config, cli, console),
+        Command::Call(options) => call(options, cli, console),
+        Command::Listen(options) => listen(options, cli, console),
+        Command::Register(options) => register(options, cli, console),
+        Command::Ping(options) => ping(options, cli, console),
+        Command::Pbx(_) | Command::Try(_) => Err(Failure::new("bug").with("cause", "not wired").into()),
+    }
+}
+
+/// Reads the config of this run, tells its findings, and starts the log.
+pub(crate) fn config(cli: &Cli, console: &mut Console) -> Result<(Config, Loaded), Stop> {
+    let mut loaded = load(cli).map_err(|e| Failure::new("config.unreadable").with("cause", e.to_string()))?;
+    tell(&loaded, console);
+    match loaded.config.take() {
+        Some(config) => {
+            super::log::start(&config.log, cli.global.verbose, console);
+            Ok((config, loaded))
+        }
+        None => Err(Stop::Told(Exit::Config)),
+    }
+}
+
+/// Reads the files, then the variables for the keys that there are, then the options.
+pub(crate) fn load(cli: &Cli) -> Result<Loaded, Unreadable> {
+    let named = cli.global.config.as_deref();
+    let known: Vec<String> = places::load(named, &cli.overrides())?.settings.into_iter().map(|s| s.key).collect();
+    let vars = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let mut overrides = places::environment(vars, &known);
+    overrides.extend(cli.overrides());
+    places::load(named, &overrides)
+}
+
+/// Tells all findings: in words on stderr, with `--json` as objects too.
+pub(crate) fn tell(loaded: &Loaded, console: &mut Console) {
+    let text = loaded.render(console.colour());
+    if !text.is_empty() {
+        console.complain(&text);
+    }
+    if console.json {
+        for finding in &loaded.findings {
+            let line = serde_json::to_string(&finding.json()).unwrap_or_default();
+            console.print(&format!("{line}\n"));
+        }
+    }
+}
+
+/// A driver with its engines, ready to run.
+pub(crate) struct Phone {
+    pub(crate) driver: Driver,
+    pub(crate) engines: Vec<EngineId>,
+}
+
+impl Phone {
+    /// A driver without engines; `--trace` is on from now on.
+    pub(crate) fn new(config: &Config, global: &Global, console: &Console) -> Result<Self, Stop> {
+        let mut driver = Driver::new(setup::driver(config)).map_err(|e| driver_failure(&e))?;
+        if let Some(file) = &global.trace {
+            let mut tracer = Tracer::new(trace_file(file, console)?, driver.epoch());
+            driver.set_trace(Box::new(move |traced| tracer.handle(traced)));
+        }
+        Ok(Self { driver, engines: Vec::new() })
+    }
+
+    pub(crate) fn bind(&mut self, wanted: &[Bind]) -> Result<Bound, Stop> {
+        self.driver.bind(wanted).map_err(|e| driver_failure(&e).into())
+    }
+
+    /// Adds the softphone on `bound`.
+    pub(crate) fn add_ua(&mut self, config: UaConfig, bound: &Bound) -> Result<(), Stop> {
+        let seed = Driver::seed().map_err(|e| driver_failure(&e))?;
+        let ua = Ua::new(self.driver.now(), config, bound.sockets.clone(), bound.listeners.clone(), seed);
+        self.add(Box::new(ua), bound);
+        Ok(())
+    }
+
+    pub(crate) fn add(&mut self, engine: Box<dyn Engine + Send>, bound: &Bound) {
+        self.engines.push(self.driver.add_engine(engine, bound));
+    }
+
+    /// Runs until the goal is reached; the driver has this thread, the session its own.
+    pub(crate) fn run(
+        mut self,
+        console: &mut Console,
+        accounts: Vec<AccountNames>,
+        goal: Goal,
+    ) -> Result<(Exit, Outcome), Stop> {
+        let bug = |what: String| Failure::new("bug").with("cause", what);
+        let client = self.driver.client();
+        let commander = client.commander();
+        let keys = match goal {
+            Goal::Call { .. } | Goal::Listen { .. } => !console.json,
+            Goal::Register { .. } | Goal::Ping { .. } | Goal::Pbx => false,
+        };
+        let inputs = Inputs::start(client, keys).map_err(|e| bug(e.to_string()))?;
+        let epoch = self.driver.epoch();
+        let engines = self.engines.clone();
+        let (ran, ended) = std::thread::scope(|scope| {
+            let session = scope.spawn(move || {
+                let guard = ShutDown(commander.clone());
+                let mut session = Session::new(console, commander, epoch, engines, accounts, goal);
+                let exit = session.run(&inputs);
+                drop(guard);
+                (exit, session.outcome)
+            });
+            (self.driver.run(), session.join())
+        });
+        match (ran, ended) {
+            (Ok(()), Ok(ended)) => Ok(ended),
+            (Err(error), _) => Err(driver_failure(&error).into()),
+            (Ok(()), Err(_)) => Err(bug("the session panicked".into()).into()),
+        }
+    }
+}
+
+/// Ends the driver when the session ends, however it ends.
+struct ShutDown(crate::driver::Commander);
+
+impl Drop for ShutDown {
+    fn drop(&mut self) {
+        // It is gone already when all engines have stopped.
+        let _ = self.0.shut_down();
+    }
+}
+
+fn trace_file(file: &Path, console: &Console) -> Result<Writer, Stop> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if file == Path::new("-") {
+        return Ok(console.stderr());
+    }
+    let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
+    let fail = |e: std::io::Error| {
+        let value = format!("`{}`", file.display());
+        Failure::new("usage.argument").with("what", "--trace").with("value", value).with("cause", places::words(&e))
+    };
+    Ok(opened.and_then(|f| Writer::new("trace", f)).map_err(fail)?)
+}
+
+/// The words for a driver that cannot start or go on.
+pub(crate) fn driver_failure(error: &DriverError) -> Failure {
+    match error {
+        DriverError::Bind { protocol, addr, source } => {
+            let slug = match source.kind() {
+                ErrorKind::AddrInUse => "net.port-in-use",
+                ErrorKind::PermissionDenied => "net.port-forbidden",
+                ErrorKind::AddrNotAvailable => "net.no-such-address",
+                _ => "net.unreachable",
+            };
+            Failure::new(slug)
+                .with("port", addr.port().to_string())
+                .with("transport", protocol.as_str())
+                .with("address", addr.to_string())
+                .with("server", addr.to_string())
+                .with("cause", places::words(source))
+        }
+        DriverError::System { .. } | DriverError::Engine(_) => Failure::new("bug").with("cause", error.to_string()),
+    }
+}
+
+/// The names of all accounts, for texts.
+pub(crate) fn names(config: &Config) -> Vec<AccountNames> {
+    let name = |a: &super::config::Account| AccountNames {
+        name: a.name.clone(),
+        user: a.user.clone(),
+        server: a.server.clone(),
+    };
+    config.accounts.iter().map(name).collect()
+}
+
+/// Tells where we listen.
+pub(crate) fn ready(console: &mut Console, what: &str, bound: &Bound) {
+    let sockets = bound.sockets.iter().map(|s| format!("udp:{}", s.local));
+    let listeners = bound.listeners.iter().map(|l| format!("{}:{}", l.protocol.as_str().to_lowercase(), l.local));
+    let all: Vec<String> = sockets.chain(listeners).collect();
+    let mut map = Map::new();
+    map.insert("role".into(), what.into());
+    map.insert("sip".into(), json!(all));
+    console.object("ready", &map);
+    if what != "call" || console.verbose > 0 {
+        console.progress(&format!("  {what}   {}", all.join("  ")));
+    }
+}
+
+/// Source and sink from `--play` and `--record`, checked.
+fn own_sound(play: Option<&Path>, record: Option<&Path>, base: AudioRoute) -> Result<Sound, Failure> {
+    let text = |path: &Path| path.display().to_string();
+    if let Some(path) = play
+        && let Err(error) = std::fs::File::open(path)
+    {
+        return Err(Failure::new("audio.file").with("cause", format!("{}: {}", text(path), places::words(&error))));
+    }
+    if let Some(path) = record {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|f| !f.is_dir()) {
+            return Err(Failure::new("audio.file").with("cause", format!("there is no folder {}", text(folder))));
+        }
+    }
+    let sink = record.map(|path| match &base.sink {
+        AudioSink::Device(device) | AudioSink::DeviceAndFile(device, _) => {
+            AudioSink::DeviceAndFile(device.clone(), text(path))
+        }
+        AudioSink::None | AudioSink::File(_) => AudioSink::File(text(path)),
+    });
+    let source = play.map(|path| AudioSource::File { path: text(path), repeat: false });
+    Ok(Sound { source, sink, base: Some(base) })
+}
+
+fn route(audio: &super::config::Audio) -> AudioRoute {
+    AudioRoute { source: audio.input.clone(), sink: audio.output.clone() }
+}
+
+fn find(config: &Config, name: &str) -> Result<AccountId, Failure> {
+    let at = config.accounts.iter().position(|a| a.name == name).and_then(|n| u32::try_from(n).ok());
+    at.map(AccountId).ok_or_else(|| {
+        let all: Vec<_> = config.accounts.iter().map(|a| format!("\"{}\"", a.name)).collect();
+        let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+        Failure::new("usage.account").with("account", name).with("accounts", all)
+    })
+}
+
+fn call(options: &Call, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
+    let (mut config, _) = config(cli, console)?;
+    own_audio(&mut config, cli);
+    let account = options.account.as_deref().map(|name| find(&config, name)).transpose()?;
+    let index = account.map_or(0, |a| a.0 as usize);
+    let base = config.accounts.get(index).map_or_else(|| route(&config.audio), |a| route(&a.audio));
+    let sound = own_sound(options.play.as_deref(), options.record.as_deref(), base)?;
+    let mut ua = setup::ua(&config)?;
+    // A call needs no registration, and must not take the place of a phone that has one.
+    for account in &mut ua.accounts {
+        account.register = false;
+    }
+    let mut phone = Phone::new(&config, &cli.global, console)?;
+    let bound = phone.bind(&setup::binds(&config))?;
+    phone.add_ua(ua, &bound)?;
+    ready(console, "call", &bound);
+    let goal = Goal::Call {
+        target: options.target.clone(),
+        account,
+        sound,
+        dtmf: options.dtmf.clone(),
+        duration: options.duration,
+        after_register: false,
+    };
+    let names = names(&config);
+    Ok(phone.run(console, names, goal)?.0)
+}
+
+/// `--codecs` and `--null-audio` count for every account, whatever its own table says.
+fn own_audio(config: &mut Config, cli: &Cli) {
+    let codecs = match &cli.command {
+        Command::Call(call) => !call.codecs.is_empty(),
+        Command::Listen(listen) => !listen.codecs.is_empty(),
+        _ => false,
+    };
+    for account in &mut config.accounts {
+        if codecs {
+            account.audio.codecs.clone_from(&config.audio.codecs);
+        }
+        if cli.global.null_audio {
+            (account.audio.input, account.audio.output) = (AudioSource::None, AudioSink::None);
+        }
+    }
+}
+
+fn listen(options: &Listen, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
+    let (mut config, _) = config(cli, console)?;
+    own_audio(&mut config, cli);
+    let base = config.accounts.first().map_or_else(|| route(&config.audio), |a| route(&a.audio));
+    let sound = own_sound(options.play.as_deref(), options.record.as_deref(), base)?;
+    let mut ua = setup::ua(&config)?;
+    let mut auto_answer = None;
+    if sound.is_own() {
+        // The session answers, with files for each call.
+        auto_answer = options.auto_answer.or_else(|| config.accounts.iter().find_map(|a| a.auto_answer));
+        ua.accounts.iter_mut().for_each(|a| a.auto_answer = None);
+    } else if options.auto_answer.is_some() {
+        ua.call.auto_answer = options.auto_answer;
+        ua.accounts.iter_mut().for_each(|a| a.auto_answer = options.auto_answer);
+    }
+    // Who waits for calls without any account waits for everybody.
+    ua.accept_any |= !ua.accounts.iter().any(|a| a.register);
+    let mut phone = Phone::new(&config, &cli.global, console)?;
+    let bound = phone.bind(&setup::binds(&config))?;
+    phone.add_ua(ua, &bound)?;
+    ready(console, "listening", &bound);
+    let names = names(&config);
+    Ok(phone.run(console, names, Goal::Listen { sound, auto_answer, once: options.once })?.0)
+}
+
+fn register(options: &Register, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
+    let (mut config, loaded) = config(cli, console)?;
+    if let Some(name) = &options.account {
+        find(&config, name)?;
+        config.accounts.retain(|a| a.name == *name);
+    }
+    config.accounts.iter_mut().for_each(|a| a.register = true);
+    if config.accounts.is_empty() {
+        return Err(no_account(&loaded).into());
+    }
+    let ua = setup::ua(&config)?;
+    let mut phone = Phone::new(&config, &cli.global, console)?;
+    let bound = phone.bind(&setup::binds(&config))?;
+    phone.add_ua(ua, &bound)?;
+    let goal = Goal::Register { accounts: config.accounts.len(), once: options.once };
+    let names = names(&config);
+    Ok(phone.run(console, names, goal)?.0)
+}
+
+fn no_account(loaded: &Loaded) -> Failure {
+    let failure = Failure::new("config.no-account");
+    match loaded.sources.first() {
+        Some(source) => failure.with("file", source.file.as_str()),
+        None => failure.with("file", places::user_file().display().to_string()),
+    }
+}
+
+fn ping(options: &Ping, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
+    let (config, _) = config(cli, console)?;
+    let mut ua = setup::ua(&config)?;
+    ua.accounts.iter_mut().for_each(|a| a.register = false);
+    let mut phone = Phone::new(&config, &cli.global, console)?;
+    let bound = phone.bind(&setup::binds(&config))?;
+    phone.add_ua(ua, &bound)?;
+    let mut target = options.target.clone();
+    if let Some(transport) = &options.transport {
+        let scheme = if target.starts_with("sip:") || target.starts_with("sips:") { "" } else { "sip:" };
+        target = format!("{scheme}{target};transport={transport}");
+    }
+    let names = names(&config);
+    Ok(phone.run(console, names, Goal::Ping { target })?.0)
+}
+
+/// A JSON object out of pairs.
+pub(crate) fn object<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
+    pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+}

@@ -1,0 +1,160 @@
+//! From [`Config`] to what engines and driver are made with.
+
+use super::config::password::PasswordError;
+use super::config::{Account, Audio, Config, Limits, Transport};
+use crate::api::{AudioRoute, Failure};
+use crate::driver::{Bind, DriverConfig};
+use crate::engine::Protocol;
+use crate::media::codec::CODECS;
+use crate::media::command::MediaSettings;
+use crate::sdp::Capabilities;
+use crate::secret::Secret;
+use crate::sip::auth::Credentials;
+use crate::sip::message::Uri;
+use crate::time::Duration;
+use crate::ua::{AccountConfig, AudioConfig, CallConfig, UaConfig};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The sound settings as an engine takes them.
+pub(crate) fn audio(audio: &Audio, config: &Config) -> AudioConfig {
+    let codecs = audio.codecs.iter().filter_map(|name| CODECS.iter().find(|c| c.name == name)).collect();
+    let settings = MediaSettings {
+        jitter_adaptive: audio.jitter_adaptive,
+        jitter_min: audio.jitter_min,
+        jitter_max: audio.jitter_max,
+        opus_bitrate: audio.opus.bitrate,
+        opus_complexity: audio.opus.complexity,
+        opus_fec: audio.opus.fec,
+        opus_dtx: audio.opus.dtx,
+        opus_expected_loss: audio.opus.expected_loss,
+        dscp: config.network.dscp_audio,
+        media_timeout: some(config.call.media_timeout),
+    };
+    AudioConfig {
+        capabilities: Capabilities::new(codecs, true, audio.frame).with_settings(&settings),
+        settings,
+        route: AudioRoute { source: audio.input.clone(), sink: audio.output.clone() },
+    }
+}
+
+fn some(span: Duration) -> Option<Duration> {
+    (!span.is_zero()).then_some(span)
+}
+
+pub(crate) fn limits(limits: &Limits) -> crate::sip::endpoint::Limits {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    crate::sip::endpoint::Limits {
+        invites_per_source: limits.invites_per_source,
+        ringing: number(limits.ringing),
+        unanswered: number(limits.unanswered),
+        dialogs: number(limits.dialogs),
+    }
+}
+
+/// What the softphone engine is made with; fetches the passwords.
+///
+/// # Errors
+/// When a password cannot be had or an address makes no URI.
+pub(crate) fn ua(config: &Config) -> Result<UaConfig, Failure> {
+    let accounts = config.accounts.iter().map(|a| account(a, config)).collect::<Result<_, _>>()?;
+    Ok(UaConfig {
+        accounts,
+        default_audio: audio(&config.audio, config),
+        call: CallConfig {
+            max: config.call.max,
+            ring_timeout: config.call.ring_timeout,
+            answer_timeout: config.call.answer_timeout,
+            media_timeout: some(config.call.media_timeout),
+            do_not_disturb: config.call.do_not_disturb,
+            auto_answer: None,
+        },
+        limits: limits(&config.limits),
+        accept_any: config.network.accept_any,
+        ..UaConfig::default()
+    })
+}
+
+fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure> {
+    let bad = |what: &str, value: &str, cause: String| {
+        Failure::new("usage.argument")
+            .with("what", format!("{what} of account \"{}\"", account.name))
+            .with("value", format!("\"{value}\""))
+            .with("cause", cause)
+    };
+    let uri = |what: &str, text: &str| text.parse::<Uri>().map_err(|e| bad(what, text, e.to_string()));
+    let server = bracketed(&account.server);
+    let registrar = uri("server", &format!("sip:{server}"))?;
+    let domain = account.domain.as_deref().map(bracketed);
+    let aor = uri("user", &format!("sip:{}@{}", account.user, domain.as_deref().unwrap_or(&server)))?;
+    let proxy = match &account.proxy {
+        Some(proxy) if proxy.starts_with("sip:") => Some(uri("proxy", proxy)?),
+        Some(proxy) => Some(uri("proxy", &format!("sip:{}", bracketed(proxy)))?),
+        // The domain is only a name then; the server is where requests go.
+        None => domain.is_some_and(|d| d != server).then(|| registrar.clone()),
+    };
+    let credentials = account.password.as_ref().map(|source| {
+        let fail = |e: PasswordError| {
+            Failure::new("config.password").with("account", account.name.as_str()).with("cause", e.to_string())
+        };
+        source.fetch().map_err(fail).map(|password| Credentials {
+            user: account.auth_user.clone().unwrap_or_else(|| account.user.clone()),
+            password,
+            realm: None,
+        })
+    });
+    Ok(AccountConfig {
+        proxy,
+        display_name: account.display_name.clone(),
+        credentials: credentials.transpose()?,
+        register: account.register,
+        expires: account.expires,
+        transport: match account.transport {
+            Transport::Auto => None,
+            Transport::Udp => Some(Protocol::Udp),
+            Transport::Tcp => Some(Protocol::Tcp),
+        },
+        audio: audio(&account.audio, config),
+        auto_answer: account.auto_answer,
+        ..AccountConfig::new(&account.name, aor, registrar)
+    })
+}
+
+/// An IPv6 address gets its brackets.
+fn bracketed(server: &str) -> String {
+    if server.parse::<Ipv6Addr>().is_ok() { format!("[{server}]") } else { server.to_owned() }
+}
+
+/// What the driver is made with.
+pub(crate) fn driver(config: &Config) -> DriverConfig {
+    let (first, last) = config.network.rtp_ports;
+    DriverConfig { rtp_ports: first..=last, interface: config.network.interface, ..DriverConfig::default() }
+}
+
+/// The SIP sockets of a phone: UDP and TCP on every address, or on the one of `network.interface`.
+pub(crate) fn binds(config: &Config) -> Vec<Bind> {
+    let port = config.network.port;
+    let mut ips: Vec<IpAddr> = match config.network.interface {
+        Some(ip) => vec![ip],
+        None => vec![Ipv4Addr::UNSPECIFIED.into()],
+    };
+    if config.network.interface.is_none() && config.network.ipv6 && has_ipv6() {
+        ips.push(Ipv6Addr::UNSPECIFIED.into());
+    }
+    let both = [Protocol::Udp, Protocol::Tcp];
+    ips.iter().flat_map(|ip| both.map(|protocol| Bind { protocol, addr: SocketAddr::new(*ip, port) })).collect()
+}
+
+fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
+}
+
+/// A random password of 20 letters and digits.
+///
+/// # Errors
+/// When the system has no randomness.
+pub(crate) fn random_password() -> std::io::Result<Secret> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0; 20];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(Secret::new(bytes.iter().map(|b| char::from(LETTERS[usize::from(b % 32)])).collect()))
+}
