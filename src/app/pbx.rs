@@ -1,22 +1,32 @@
-//! The engines of `bellwire pbx` and of `bellwire try`.
+//! `bellwire pbx`, and the PBX inside `bellwire try`.
 
-use super::config::Config;
+use super::args::{self, Cli};
 use super::config::password::PasswordError;
-use super::setup::{audio, limits};
+use super::config::value::quoted;
+use super::config::{Config, places};
+use super::console::Console;
+use super::exit::Exit;
+use super::run::{Phone, Stop, config, driver_failure, object, ready};
+use super::session::Goal;
+use super::setup::{self, audio, limits};
 use crate::api::Failure;
-use crate::pbx::{PbxConfig, PbxUser};
+use crate::driver::{Bind, Bound, Driver};
+use crate::engine::Protocol;
+use crate::pbx::{Pbx, PbxConfig, PbxUser};
 use crate::secret::Secret;
+use std::net::SocketAddr;
 
 /// What the PBX engine is made with; fetches the passwords of the config and adds `more` users.
 ///
 /// # Errors
 /// When a password cannot be had.
-pub(crate) fn pbx(config: &Config, more: &[(String, Secret)]) -> Result<PbxConfig, Failure> {
+pub(crate) fn engine_config(config: &Config, more: &[(String, Secret)]) -> Result<PbxConfig, Failure> {
     let realm = &config.pbx.realm;
     let mut users = Vec::new();
     for user in &config.pbx.users {
-        let fail =
-            |e: PasswordError| Failure::new("config.password").with("account", user.name.as_str()).with("cause", e.to_string());
+        let fail = |e: PasswordError| {
+            Failure::new("config.password").with("account", user.name.as_str()).with("cause", e.to_string())
+        };
         users.push(PbxUser::new(&user.name, realm, &user.password.fetch().map_err(fail)?));
     }
     users.extend(more.iter().map(|(name, password)| PbxUser::new(name, realm, password)));
@@ -32,3 +42,64 @@ pub(crate) fn pbx(config: &Config, more: &[(String, Secret)]) -> Result<PbxConfi
     })
 }
 
+/// `bellwire pbx`
+pub(crate) fn pbx(options: &args::Pbx, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
+    let (config, loaded) = config(cli, console)?;
+    let made = make_users(options.users.unwrap_or(0)).map_err(|e| Failure::new("bug").with("cause", e.to_string()))?;
+    if options.print_config {
+        console.print(&tables(config.pbx.listen, &made));
+        return Ok(Exit::Done);
+    }
+    if config.pbx.users.is_empty() && made.is_empty() {
+        let file = loaded.sources.first().map_or_else(|| places::user_file().display().to_string(), |s| s.file.clone());
+        let password = made_password()?;
+        let exit = console.failure(
+            &Failure::new("pbx.no-users").with("file", file.as_str()),
+            &super::texts::Facts::new(),
+            true,
+        );
+        let lines = tables(config.pbx.listen, &[("alice".to_owned(), password)]);
+        console.complain(&format!("\nor paste these lines into {file}:\n\n{lines}"));
+        return Ok(exit);
+    }
+    let mut phone = Phone::new(&config, &cli.global, console)?;
+    let bound = add(&mut phone, engine_config(&config, &made)?, config.pbx.listen, true)?;
+    ready(console, "pbx", &bound);
+    for (name, password) in &made {
+        // What was made here and stands nowhere else has to be told once; that is what was asked for.
+        console.say(&format!("  user     {name}   password {}", password.expose()));
+        console.object("pbx.user", &object([("user", name.as_str().into()), ("password", password.expose().into())]));
+    }
+    console.progress("  numbers  600 echo  601 announcement  602 music  603 busy  604 no answer  605 digits");
+    Ok(phone.run(console, Vec::new(), Goal::Pbx)?.0)
+}
+
+/// Adds a PBX that listens on `listen`.
+pub(crate) fn add(phone: &mut Phone, config: PbxConfig, listen: SocketAddr, tcp: bool) -> Result<Bound, Stop> {
+    let mut wanted = vec![Bind { protocol: Protocol::Udp, addr: listen }];
+    if tcp {
+        wanted.push(Bind { protocol: Protocol::Tcp, addr: listen });
+    }
+    let bound = phone.bind(&wanted)?;
+    let seed = Driver::seed().map_err(|e| driver_failure(&e))?;
+    let pbx = Pbx::new(phone.driver.now(), config, bound.sockets.clone(), bound.listeners.clone(), seed);
+    phone.add(Box::new(pbx), &bound);
+    Ok(bound)
+}
+
+fn made_password() -> Result<Secret, Failure> {
+    setup::random_password().map_err(|e| Failure::new("bug").with("cause", e.to_string()))
+}
+
+/// Users 1001, 1002, … with random passwords.
+fn make_users(count: u16) -> std::io::Result<Vec<(String, Secret)>> {
+    (0..count).map(|n| Ok(((1001 + u32::from(n)).to_string(), setup::random_password()?))).collect()
+}
+
+fn tables(listen: SocketAddr, users: &[(String, Secret)]) -> String {
+    let mut text = format!("[pbx]\nlisten = {}\n", quoted(&listen.to_string()));
+    for (name, password) in users {
+        text += &format!("[pbx.user.{name}]\npassword = {}\n", quoted(password.expose()));
+    }
+    text
+}

@@ -98,7 +98,8 @@ fn command(cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
         Command::Listen(options) => listen(options, cli, console),
         Command::Register(options) => register(options, cli, console),
         Command::Ping(options) => ping(options, cli, console),
-        Command::Pbx(_) | Command::Try(_) => Err(Failure::new("bug").with("cause", "not wired").into()),
+        Command::Pbx(options) => super::pbx::pbx(options, cli, console),
+        Command::Try(options) => super::try_it::run(options, cli, console),
     }
 }
 

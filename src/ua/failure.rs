@@ -43,10 +43,9 @@ impl About {
                 };
                 self.failure(slug).with("host", name.as_str()).with("cause", error.to_string())
             }
-            RouteError::NoRoute(address) | RouteError::NoSocket(address) => self
-                .failure("net.unreachable")
-                .with("address", address.to_string())
-                .with("cause", error.to_string()),
+            RouteError::NoRoute(address) | RouteError::NoSocket(address) => {
+                self.failure("net.unreachable").with("address", address.to_string()).with("cause", error.to_string())
+            }
             RouteError::Unsupported(uri) => self
                 .failure("net.unreachable")
                 .with("cause", format!("{uri}: this scheme or transport is not supported")),
@@ -68,10 +67,7 @@ impl About {
             TxnError::Transport(StreamFault::Unreachable) => "net.unreachable",
             TxnError::Transport(StreamFault::Reset | StreamFault::Overflow) => "net.lost",
         };
-        let failure = self
-            .failure(slug)
-            .with("address", peer.to_string())
-            .with("transport", protocol.as_str());
+        let failure = self.failure(slug).with("address", peer.to_string()).with("transport", protocol.as_str());
         match error {
             TxnError::Timeout => {
                 // Timers A and E repeat a request over datagrams until 64·T1 = 32 s (§17.1).
@@ -190,9 +186,7 @@ impl About {
             EndCause::HungUp | EndCause::Refused(_) => return None,
             EndCause::Cancelled | EndCause::CallerGone => self.failure("call.cancelled"),
             EndCause::Rejected { response, .. } => self.refused_call(response),
-            EndCause::NoAnswer { after } => {
-                self.failure("call.no-answer").with("seconds", after.as_secs().to_string())
-            }
+            EndCause::NoAnswer { after } => self.failure("call.no-answer").with("seconds", after.as_secs().to_string()),
             EndCause::NoRoute(error) => self.no_route(error),
             EndCause::Unreachable { peer, protocol, error } => {
                 self.unreachable(*error, *peer, *protocol, &Method::Invite)
@@ -209,5 +203,8 @@ impl About {
 
 /// Text from the network without control characters, cut to what a line can hold.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().take(200).flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .take(200)
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
 }

@@ -146,14 +146,9 @@ impl Line {
         match (&self.stage, &self.sound) {
             (Stage::Ringing { answer_at, .. }, _) => *answer_at,
             (Stage::Ending { .. }, Sound::Closing { until, .. }) => Some(*until),
-            (
-                Stage::Calling
-                | Stage::Arriving { .. }
-                | Stage::Answered
-                | Stage::Talking
-                | Stage::Ending { .. },
-                _,
-            ) => None,
+            (Stage::Calling | Stage::Arriving { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. }, _) => {
+                None
+            }
         }
     }
 

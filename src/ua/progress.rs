@@ -23,22 +23,18 @@ impl Ua {
                     *offer = Offer { id, body: Some(body) };
                     self.want_lease(call, local.ip());
                 }
-                Stage::Calling
-                | Stage::Ringing { .. }
-                | Stage::Answered
-                | Stage::Talking
-                | Stage::Ending { .. } => self.answer_change(now, call, id, Some(&body)),
+                Stage::Calling | Stage::Ringing { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. } => {
+                    self.answer_change(now, call, id, Some(&body))
+                }
             },
             CallEvent::OfferWanted { id, local } => match &mut line.stage {
                 Stage::Arriving { offer, .. } => {
                     *offer = Offer { id, body: None };
                     self.want_lease(call, local.ip());
                 }
-                Stage::Calling
-                | Stage::Ringing { .. }
-                | Stage::Answered
-                | Stage::Talking
-                | Stage::Ending { .. } => self.answer_change(now, call, id, None),
+                Stage::Calling | Stage::Ringing { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. } => {
+                    self.answer_change(now, call, id, None)
+                }
             },
             CallEvent::Answer { leg, body, early: true } => {
                 if let Some(plan) = line.early_answer(leg, &body) {
@@ -160,18 +156,9 @@ impl Ua {
         let stats = line.stats.take();
         let event = match line.stage {
             Stage::Ending { event } => *event,
-            Stage::Calling
-            | Stage::Arriving { .. }
-            | Stage::Ringing { .. }
-            | Stage::Answered
-            | Stage::Talking => Event::CallEnded {
-                call,
-                by: EndedBy::Local,
-                code: None,
-                failure: None,
-                duration_ms: None,
-                stats: None,
-            },
+            Stage::Calling | Stage::Arriving { .. } | Stage::Ringing { .. } | Stage::Answered | Stage::Talking => {
+                Event::CallEnded { call, by: EndedBy::Local, code: None, failure: None, duration_ms: None, stats: None }
+            }
         };
         self.emit(match event {
             Event::CallEnded { call, by, code, failure, duration_ms, .. } => {

@@ -54,11 +54,27 @@ struct Binding {
 #[derive(Debug)]
 enum State {
     Idle,
-    Routing { route: RouteId },
-    Registering { txn: TxnId, request: Box<Request>, route: Route, challenges: u8 },
-    Registered { refresh_at: Instant },
-    Backoff { retry_at: Instant },
-    Unregistering { txn: TxnId, request: Box<Request>, route: Route, challenges: u8 },
+    Routing {
+        route: RouteId,
+    },
+    Registering {
+        txn: TxnId,
+        request: Box<Request>,
+        route: Route,
+        challenges: u8,
+    },
+    Registered {
+        refresh_at: Instant,
+    },
+    Backoff {
+        retry_at: Instant,
+    },
+    Unregistering {
+        txn: TxnId,
+        request: Box<Request>,
+        route: Route,
+        challenges: u8,
+    },
     /// The server's last word was final (wrong password, forbidden): only a command starts it again.
     Stopped,
 }
@@ -167,13 +183,7 @@ impl Registration {
     }
 
     /// Takes the binding back; without one there is nothing to do.
-    pub(super) fn stop(
-        &mut self,
-        now: Instant,
-        core: &mut Core<'_>,
-        config: &AccountConfig,
-        user_agent: &str,
-    ) {
+    pub(super) fn stop(&mut self, now: Instant, core: &mut Core<'_>, config: &AccountConfig, user_agent: &str) {
         match (&self.state, &self.binding) {
             (State::Unregistering { .. }, _) => {}
             (_, Some(binding)) => {
@@ -190,7 +200,10 @@ impl Registration {
                     self.state = State::Unregistering { txn, request, route, challenges };
                 }
             }
-            (State::Idle | State::Routing { .. } | State::Registered { .. } | State::Backoff { .. } | State::Stopped, None) => {
+            (
+                State::Idle | State::Routing { .. } | State::Registered { .. } | State::Backoff { .. } | State::Stopped,
+                None,
+            ) => {
                 self.state = State::Idle;
             }
         }

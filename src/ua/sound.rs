@@ -37,9 +37,7 @@ impl Ua {
         match &line.stage {
             Stage::Calling => match line.offer() {
                 Ok(body) => {
-                    let _ = self.with_calls(|calls, core| {
-                        calls.command(now, core, call, CallCommand::Offer { body })
-                    });
+                    let _ = self.with_calls(|calls, core| calls.command(now, core, call, CallCommand::Offer { body }));
                 }
                 Err(error) => {
                     let failure = line.about.unusable(&error);
