@@ -94,9 +94,10 @@ impl SourceEnd {
 
     /// Throws away all but `keep` samples of what a device has waiting.
     pub(super) fn skip_to(&mut self, keep: usize) {
-        while self.available().is_some_and(|available| available >= keep + self.rate as usize / 100) {
-            let read = self.source.read(&mut self.raw);
-            if read == 0 {
+        // Counted once: what an unpaced device has waiting never gets less.
+        let chunk = self.rate as usize / 100;
+        for _ in 0..self.available().unwrap_or(0).saturating_sub(keep) / chunk.max(1) {
+            if self.source.read(&mut self.raw) == 0 {
                 return;
             }
         }
