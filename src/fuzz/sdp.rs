@@ -20,28 +20,27 @@ pub fn sdp(input: &[u8]) {
         assert_eq!(Sdp::parse(&wire).as_ref(), Ok(&body), "a description read and written is the same description");
     }
     let capabilities = Capabilities::default();
-    for host in ["192.0.2.1", "2001:db8::1"] {
-        let address = |port| (host.parse::<std::net::IpAddr>().expect("a literal address"), port).into();
-        let (rtp_addr, rtcp_addr) = (address(4000), address(4001));
-        let lease = Lease { set: SetId(0), rtp: SocketId(0), rtcp: SocketId(1), rtp_addr, rtcp_addr };
-        let wish = Wish { capabilities: &capabilities, lease, direction: Direction::SendRecv, latch: true };
-        let mut negotiator = Negotiator::new(1, "-");
-        negotiator.handle_offer(body.clone()).expect("nothing waits at first");
-        answer_to(&body, &mut negotiator, &wish);
-        let before = (negotiator.local().cloned(), negotiator.remote().cloned());
-        let offer = negotiator.offer(&wish).expect("nothing waits after an answer or an error");
-        match negotiator.handle_answer(body.clone()) {
-            Ok(plan) => check_plan(&plan),
-            Err(_) => assert_eq!((negotiator.local().cloned(), negotiator.remote().cloned()), before),
-        }
-        assert!(offer.media.iter().filter(|media| media.port != 0).count() == 1, "one stream is offered");
-        negotiator.handle_offer(body.clone()).expect("nothing waits after an answer or an error");
-        answer_to(&body, &mut negotiator, &wish);
-        let passed = rewrite_addresses(&body, rtp_addr, rtcp_addr);
-        assert_eq!(passed.media.len(), body.media.len(), "a bridge keeps the m-lines");
-        if let Ok(plan) = relay_plan(&passed, &body, lease, false) {
-            check_plan(&plan);
-        }
+    let host = if wire.len().is_multiple_of(2) { "192.0.2.1" } else { "2001:db8::1" };
+    let address = |port| (host.parse::<std::net::IpAddr>().expect("a literal address"), port).into();
+    let (rtp_addr, rtcp_addr) = (address(4000), address(4001));
+    let lease = Lease { set: SetId(0), rtp: SocketId(0), rtcp: SocketId(1), rtp_addr, rtcp_addr };
+    let wish = Wish { capabilities: &capabilities, lease, direction: Direction::SendRecv, latch: true };
+    let mut negotiator = Negotiator::new(1, "-");
+    negotiator.handle_offer(body.clone()).expect("nothing waits at first");
+    answer_to(&body, &mut negotiator, &wish);
+    let before = (negotiator.local().cloned(), negotiator.remote().cloned());
+    let offer = negotiator.offer(&wish).expect("nothing waits after an answer or an error");
+    match negotiator.handle_answer(body.clone()) {
+        Ok(plan) => check_plan(&plan),
+        Err(_) => assert_eq!((negotiator.local().cloned(), negotiator.remote().cloned()), before),
+    }
+    assert!(offer.media.iter().filter(|media| media.port != 0).count() == 1, "one stream is offered");
+    negotiator.handle_offer(body.clone()).expect("nothing waits after an answer or an error");
+    answer_to(&body, &mut negotiator, &wish);
+    let passed = rewrite_addresses(&body, rtp_addr, rtcp_addr);
+    assert_eq!(passed.media.len(), body.media.len(), "a bridge keeps the m-lines");
+    if let Ok(plan) = relay_plan(&passed, &body, lease, false) {
+        check_plan(&plan);
     }
 }
 
