@@ -271,6 +271,24 @@ fn meanings(sdp: &Sdp) -> BTreeMap<String, String> {
     meanings
 }
 
+/// The same description from a peer that counts its dynamic numbers from elsewhere.
+fn renumbered(sdp: &Sdp, shift: u8) -> Sdp {
+    let other = |number: &str| match number.parse::<u8>().expect("our own number") {
+        fixed @ ..96 => fixed.to_string(),
+        dynamic => (96 + (dynamic - 96 + shift) % 32).to_string(),
+    };
+    let mut sdp = sdp.clone();
+    for media in &mut sdp.media {
+        media.formats = media.formats.iter().map(|number| other(number)).collect();
+        for attribute in media.attributes.iter_mut().filter(|a| a.is("rtpmap") || a.is("fmtp")) {
+            let value = attribute.value.take().expect("both have values");
+            let (number, rest) = value.split_once(' ').expect("both have two words");
+            attribute.value = Some(format!("{} {rest}", other(number)));
+        }
+    }
+    sdp
+}
+
 fn mirrored(pt: PayloadTypes) -> PayloadTypes {
     PayloadTypes { send: pt.recv, recv: pt.send }
 }
@@ -359,6 +377,52 @@ proptest! {
                     same.origin.version = last.origin.version.clone();
                     prop_assert_eq!(version(&sdp), version(&last) + u64::from(same != last));
                     prop_assert_eq!(&sdp.origin.session_id, &last.origin.session_id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn we_send_by_the_peers_numbers_and_receive_by_ours_however_it_renumbers(
+        steps in proptest::collection::vec((any::<bool>(), side(), side(), 0_u8..32), 1..8)
+    ) {
+        let mut ours = Negotiator::new(1, "a");
+        let mut known = BTreeMap::new();
+        for (we_offer, a, b, shift) in steps {
+            let mut peer = Negotiator::new(2, "b");
+            let (can_a, can_b) = (capabilities(&a), capabilities(&b));
+            let (wish_a, wish_b) = (wish(&can_a, &a, "192.0.2.1"), wish(&can_b, &b, "192.0.2.2"));
+            let (sent, got, plan) = if we_offer {
+                let offer = ours.offer(&wish_a).expect("nothing waits");
+                peer.handle_offer(offer.clone()).expect("nothing waits");
+                let Ok((answer, _)) = peer.answer(&wish_b) else {
+                    ours.rollback();
+                    continue;
+                };
+                let answer = renumbered(&answer, shift);
+                let plan = ours.handle_answer(answer.clone()).expect("an answer to what was offered");
+                (offer, answer, plan)
+            } else {
+                let offer = renumbered(&peer.offer(&wish_b).expect("nothing waits"), shift);
+                ours.handle_offer(offer.clone()).expect("nothing waits");
+                let Ok((answer, plan)) = ours.answer(&wish_a) else { continue };
+                (answer, offer, plan)
+            };
+            let (announced, theirs) = (meanings(&sent), meanings(&got));
+            for (number, name) in &announced {
+                let before = known.insert(number.clone(), name.clone());
+                prop_assert!(before.is_none() || before.as_ref() == Some(name), "{number} was {before:?}, is {name}");
+            }
+            let stream = &plan.streams[0];
+            let events = stream.dtmf.map(|dtmf| (format!("telephone-event/{}", dtmf.clock_rate), dtmf.pt));
+            let codecs = stream.receive.iter().map(|codec| {
+                let channels = if codec.channels > 1 { format!("/{}", codec.channels) } else { String::new() };
+                (format!("{}/{}{channels}", codec.name, codec.clock_rate), codec.pt)
+            });
+            for (name, pt) in codecs.chain(events) {
+                for (numbers, number) in [(&theirs, pt.send), (&announced, pt.recv)] {
+                    let meaning = numbers.get(&number.to_string()).map(|name| name.to_ascii_lowercase());
+                    prop_assert_eq!(meaning.as_ref(), Some(&name));
                 }
             }
         }

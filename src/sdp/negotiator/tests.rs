@@ -1,4 +1,6 @@
-use super::super::plan::{DtmfPlan, PayloadTypes, Remote};
+mod numbers;
+
+use super::super::plan::{PayloadTypes, Remote};
 use super::*;
 use crate::id::{SetId, SocketId};
 use crate::media::codec::by_name;
@@ -86,52 +88,6 @@ fn two_negotiators_agree_on_codec_direction_and_addresses() {
     assert_eq!(near.transports[0].remote, signalled("192.0.2.2:6000", "192.0.2.2:6001", false));
     assert_eq!(far.transports[0].remote, signalled("192.0.2.1:4000", "192.0.2.1:4001", true));
     assert!(!a.has_pending_offer() && !b.has_pending_offer());
-}
-
-#[test]
-fn the_answer_keeps_the_order_and_the_numbers_of_the_offer() {
-    let lines = "m=audio 5000 RTP/AVP 8 18 0 110\na=rtpmap:110 telephone-event/8000\na=rtpmap:18 G729/8000\n";
-    let (reply, plan) = answer(lines, &with(&["pcmu", "pcma"])).expect("G.711 is common");
-    assert_eq!(reply.media[0].formats, ["8", "0", "110"]);
-    let stream = &plan.streams[0];
-    assert_eq!(stream.codec.name, "pcma");
-    assert_eq!(stream.receive.iter().map(|codec| codec.name.as_str()).collect::<Vec<_>>(), ["pcma", "pcmu"]);
-    assert_eq!(stream.dtmf, Some(DtmfPlan { pt: PayloadTypes { send: 110, recv: 110 }, clock_rate: 8000 }));
-}
-
-#[test]
-fn a_static_number_needs_no_rtpmap_and_an_rtpmap_overrules_it() {
-    let (_, plan) = answer("m=audio 5000 RTP/AVP 9\n", &with(&["g722"])).expect("9 is G.722");
-    assert_eq!((plan.streams[0].codec.name.as_str(), plan.streams[0].codec.clock_rate), ("g722", 8000));
-    let lines = "m=audio 5000 RTP/AVP 9\na=rtpmap:9 PCMA/8000\n";
-    let (_, plan) = answer(lines, &with(&["g722", "pcma"])).expect("9 is PCMA here");
-    assert_eq!((plan.streams[0].codec.name.as_str(), plan.streams[0].codec.pt.send), ("pcma", 9));
-}
-
-#[test]
-#[cfg(feature = "opus")]
-fn each_side_may_use_its_own_number_for_a_codec() {
-    let capabilities = with(&["opus"]);
-    let mut ours = Negotiator::new(1, "-");
-    ours.offer(&wish(&capabilities)).expect("codecs");
-    let lines = "m=audio 5000 RTP/AVP 111 97\na=rtpmap:111 OPUS/48000\na=fmtp:111 maxaveragebitrate=20000\n\
-                 a=rtpmap:97 telephone-event/48000\n";
-    let plan = ours.handle_answer(parse(lines)).expect("Opus is common");
-    let stream = &plan.streams[0];
-    assert_eq!(stream.codec.pt, PayloadTypes { send: 111, recv: 96 });
-    assert_eq!(stream.codec.send_fmtp, "maxaveragebitrate=20000");
-    assert_eq!(stream.codec.recv_fmtp, "minptime=10;useinbandfec=1");
-    assert_eq!(stream.dtmf, Some(DtmfPlan { pt: PayloadTypes { send: 97, recv: 102 }, clock_rate: 48_000 }));
-}
-
-#[test]
-#[cfg(feature = "opus")]
-fn an_answer_without_rtpmap_means_what_we_offered_under_that_number() {
-    let capabilities = with(&["opus"]);
-    let mut ours = Negotiator::new(1, "-");
-    ours.offer(&wish(&capabilities)).expect("codecs");
-    let plan = ours.handle_answer(parse("m=audio 5000 RTP/AVP 96\n")).expect("96 is our Opus");
-    assert_eq!(plan.streams[0].codec.name, "opus");
 }
 
 #[test]
@@ -375,24 +331,6 @@ fn a_failed_exchange_leaves_the_session_as_it_was() {
     ours.offer(&wish(&capabilities)).expect("stable again");
     assert_eq!(ours.handle_answer(parse("m=audio 0 RTP/AVP 0\n")), Err(NegotiationError::Refused));
     assert_eq!((ours.local().cloned(), ours.remote().cloned()), before);
-}
-
-#[test]
-#[cfg(feature = "opus")]
-fn a_number_never_changes_its_meaning_within_a_session() {
-    let capabilities = with(&["opus", "pcmu"]);
-    let mut ours = Negotiator::new(1, "-");
-    ours.offer(&wish(&capabilities)).expect("codecs"); // 96 is Opus, 101 and 102 are events
-    ours.handle_answer(parse("m=audio 5004 RTP/AVP 96\na=rtpmap:96 opus/48000/2\n")).expect("Opus");
-    let lines = "m=audio 5004 RTP/AVP 97 96 101\na=rtpmap:97 telephone-event/48000\na=rtpmap:96 PCMU/8000\n\
-                 a=rtpmap:101 opus/48000/2\n";
-    ours.handle_offer(parse(lines)).expect("nothing waits");
-    let (reply, plan) = ours.answer(&wish(&capabilities)).expect("both codecs");
-    let numbers: Vec<_> = plan.streams[0].receive.iter().map(|codec| (codec.name.as_str(), codec.pt)).collect();
-    assert_eq!(numbers, [("pcmu", PayloadTypes { send: 96, recv: 0 }), ("opus", PayloadTypes { send: 101, recv: 98 })]);
-    assert_eq!(reply.media[0].formats, ["97", "0", "98"]);
-    let next = ours.offer(&wish(&capabilities)).expect("stable");
-    assert_eq!(next.media[0].formats, ["98", "0", "97", "101"]);
 }
 
 #[test]
