@@ -38,8 +38,6 @@ pub(super) struct Line {
     pub(super) plan: Option<MediaPlan>,
     /// When the user is told that we ended it: why, if it was not the user.
     pub(super) verdict: Option<(EndedBy, Failure)>,
-    /// Identity of an INVITE, to find merged requests (§8.2.2.2).
-    pub(super) merged: Option<(String, String, u32)>,
     pub(super) stats: Option<Box<MediaStats>>,
 }
 
@@ -121,7 +119,6 @@ impl Line {
             forks: BTreeMap::new(),
             plan: None,
             verdict: None,
-            merged: None,
             stats: None,
         }
     }

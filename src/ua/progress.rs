@@ -13,7 +13,8 @@ impl Ua {
     pub(super) fn handle_call_event(&mut self, now: Instant, call: CallHandle, event: CallEvent) {
         // The offer of an incoming call comes before its line, which is made with it.
         let Some(line) = self.lines.get_mut(&call) else { return };
-        if !line.is_live() {
+        // A line that gives its call up only waits for the end.
+        if !line.is_live() || (line.verdict.is_some() && !matches!(event, CallEvent::Ended(_))) {
             return;
         }
         match event {
@@ -108,7 +109,8 @@ impl Ua {
     /// CANCEL, BYE or a refusal, whatever the state asks for.
     pub(super) fn hang_up(&mut self, now: Instant, call: CallHandle) {
         let told = self.with_calls(|calls, core| calls.command(now, core, call, CallCommand::HangUp));
-        if told.is_err() {
+        // A call that was dropped has nothing more to say; one that is ending says so itself.
+        if told.is_err() && !self.calls.is_ending(call) {
             self.finish_line(call);
         }
     }

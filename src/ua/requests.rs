@@ -76,10 +76,6 @@ impl Ua {
         if self.life != Life::Running || self.config.call.do_not_disturb {
             return Err(Refusal::new(status(480)));
         }
-        let identity = identity(request);
-        if identity.is_some() && self.lines.values().any(|line| line.merged == identity) {
-            return Err(Refusal::new(status(482)));
-        }
         let (max, limits) = (self.config.call.max, &self.config.limits);
         let ringing = self.lines.values().filter(|line| line.is_ringing_here()).count();
         let too_many = max != 0 && self.live_calls() >= max;
@@ -110,7 +106,6 @@ impl Ua {
     }
 
     fn arrive(&mut self, now: Instant, txn: TxnId, request: Request, flow: Flow, account: Option<AccountId>) {
-        let merged = identity(&request);
         let from = request.headers.from().ok();
         let uri = from.as_ref().map(|from| printable(&from.uri.to_string())).unwrap_or_default();
         let display = from.and_then(|from| from.display).map(|name| printable(&name));
@@ -135,7 +130,6 @@ impl Ua {
             Ok(call) => {
                 let mut line = Line::new(now, self.rng.u64(), stage, audio, about);
                 line.account = account;
-                line.merged = merged;
                 self.lines.insert(call, line);
             }
             Err(code) => self.refuse(now, txn, &copy, &Refusal::new(code)),
@@ -210,13 +204,6 @@ impl Ua {
         let failure = ping.about.unreachable(error, peer, protocol, &Method::Options);
         self.emit(Event::Pong { target: ping.target, result: Err(failure) });
     }
-}
-
-/// What merged copies of an INVITE have in common (§8.2.2.2).
-fn identity(request: &Request) -> Option<(String, String, u32)> {
-    let headers = &request.headers;
-    let tag = headers.from().ok()?.tag()?.to_owned();
-    Some((headers.call_id().ok()?.to_owned(), tag, headers.cseq().ok()?.seq))
 }
 
 fn codecs_of(sdp: &Sdp) -> Vec<String> {

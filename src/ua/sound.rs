@@ -102,7 +102,7 @@ impl Ua {
     pub(super) fn reject_call(&mut self, now: Instant, call: CallHandle, code: u16) {
         let reject = CallCommand::Reject { status: status(code) };
         let told = self.with_calls(|calls, core| calls.command(now, core, call, reject));
-        if told.is_err() {
+        if told.is_err() && !self.calls.is_ending(call) {
             self.finish_line(call);
         }
     }

@@ -224,6 +224,11 @@ impl Calls {
         self.events.pop_front()
     }
 
+    /// True when the end of this call is among the events that have not been fetched.
+    pub fn is_ending(&self, handle: CallHandle) -> bool {
+        self.events.iter().any(|(call, event)| *call == handle && matches!(event, CallEvent::Ended(_)))
+    }
+
     /// The call `handle`, as long as anything of it is left.
     pub fn get(&self, handle: CallHandle) -> Option<&Call> {
         self.calls.get(&handle)
