@@ -6,6 +6,8 @@
 //!    └──────────────────────────────────────────────────────────────────────────┘ side, its answer back
 //! ```
 
+mod refusal;
+
 use super::registrar::Binding;
 use super::session::{Desk, Fate, SessionId};
 use crate::engine::{Lease, NoLease};
@@ -13,7 +15,8 @@ use crate::id::CallHandle;
 use crate::media::command::{MediaEvent, Route};
 use crate::sdp::{Negotiator, Sdp, Wish, plan::Direction, relay_plan, remote_of, rewrite_addresses};
 use crate::sip::message::{NameAddr, StatusCode};
-use crate::ua::call::{CallCommand, CallEvent, Dial, EndCause, NextHop, OfferId};
+use crate::ua::call::{CallCommand, CallEvent, Dial, NextHop, OfferId};
+use refusal::{better, passable, refusal};
 
 #[derive(Debug)]
 pub(super) struct Bridge {
@@ -36,7 +39,7 @@ struct Side {
 #[derive(Debug)]
 enum State {
     /// The callee rings, or is about to.
-    Setup(Setup),
+    Setup(Box<Setup>),
     /// The callee has answered.
     Up { callee: Side, change: Change, established: bool },
 }
@@ -100,14 +103,14 @@ impl Bridge {
             from: invitation.caller.clone(),
             to: invitation.callee.clone(),
             caller: Side::new(call),
-            state: State::Setup(Setup {
+            state: State::Setup(Box::new(Setup {
                 session,
                 invitation,
                 offer: None,
                 forks: Vec::new(),
                 winner: None,
                 refusal: None,
-            }),
+            })),
         }
     }
 
@@ -452,40 +455,4 @@ fn pass_on(desk: &mut Desk<'_, '_>, body: &[u8], far: &mut Side, change: Change)
 
 fn direction(sdp: &Sdp) -> Option<Direction> {
     remote_of(sdp).ok().map(|remote| remote.direction)
-}
-
-/// A refusal as the caller is told it: what is between us and the callee is none of its business.
-fn refusal(cause: &EndCause) -> StatusCode {
-    match cause {
-        EndCause::Rejected { response, .. } => passable(response.status),
-        EndCause::HungUp
-        | EndCause::Cancelled
-        | EndCause::CallerGone
-        | EndCause::Refused(_)
-        | EndCause::NoAnswer { .. }
-        | EndCause::NoRoute(_)
-        | EndCause::Unreachable { .. }
-        | EndCause::Login { .. }
-        | EndCause::NoAck
-        | EndCause::Broken(_) => StatusCode::TEMPORARILY_UNAVAILABLE,
-    }
-}
-
-/// Redirections, challenges and transport troubles of one leg do not cross.
-fn passable(status: StatusCode) -> StatusCode {
-    match status.code() {
-        300..=399 | 401 | 407 | 408 | 481 | 482 | 483 | 503 => StatusCode::TEMPORARILY_UNAVAILABLE,
-        _ => status,
-    }
-}
-
-/// The refusal to pass on of two (RFC 3261 §16.7 step 6): a 6xx, else the one that says more than 480.
-fn better(a: StatusCode, b: StatusCode) -> StatusCode {
-    let rank = |status: StatusCode| match status.code() {
-        600.. => 0,
-        480 => 3,
-        500.. => 2,
-        _ => 1,
-    };
-    if rank(b) < rank(a) { b } else { a }
 }

@@ -5,14 +5,14 @@ mod doors;
 mod extensions;
 mod registrations;
 
+use super::requests::ALLOWED;
 use super::*;
-use crate::api::Event;
-use crate::engine::BoundSocket;
 use crate::id::SetId;
 use crate::media::command::{MediaCommand, MediaStats};
 use crate::secret::Secret;
 use crate::sip::auth::{Credentials, DigestClient};
-use crate::sip::message::{CSeq, Message};
+use crate::sip::message::{CSeq, HeaderName, Message, Method, Request, Response, StatusCode};
+use crate::time::Duration;
 
 const PBX: &str = "192.0.2.1:5060";
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\

@@ -98,6 +98,9 @@ pub struct Accept {
     pub user_agent: String,
     /// Refused (480) when not answered for so long.
     pub ring_timeout: Option<Duration>,
+    /// Requests to the peer always go back along the flow that it came on, whatever its Contact says (a PBX, whose
+    /// phones may sit behind NAT and must not send it elsewhere).
+    pub stay_on_flow: bool,
 }
 
 /// What an owner tells a call.
@@ -290,6 +293,7 @@ pub struct Call {
     user_agent: String,
     contact_user: Option<String>,
     login: Option<AccountId>,
+    stay_on_flow: bool,
     /// Servers that may challenge us with our own realm: those that the account's INVITE went to or came from.
     trusted: Vec<SocketAddr>,
     next_offer: u32,

@@ -117,6 +117,7 @@ impl Ua {
             login: account.filter(|_| trusted),
             user_agent: self.config.user_agent.clone(),
             ring_timeout: Some(self.config.call.ring_timeout),
+            stay_on_flow: false,
         };
         let config = account.and_then(|id| self.account(id));
         let about = About {

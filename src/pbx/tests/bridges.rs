@@ -374,3 +374,38 @@ fn stop_cancels_what_rings_and_ends_what_talks() {
     lab.assert_quiet();
     assert_eq!(lab.events.last(), Some(&Event::Stopped));
 }
+
+#[test]
+fn phones_behind_nat_are_reached_along_their_flows() {
+    let (mut lab, mut alice, mut bob) =
+        (Lab::new(), Phone::new("alice", "192.0.2.7:5060"), Phone::new("bob", "192.0.2.8:5060"));
+    // What the PBX sees are the addresses that the routers gave.
+    let outside = [addr("203.0.113.1:40007"), addr("203.0.113.2:40008")];
+    let (private_alice, private_bob) = ("<sip:alice@10.0.0.7>", "<sip:bob@10.0.0.8>");
+    let sends = |lab: &mut Lab, phone: &mut Phone, from: SocketAddr, mut request: Request, contact: &str| {
+        phone.addr = from;
+        if request.headers.has(&HeaderName::CONTACT) {
+            request.headers.set(HeaderName::CONTACT, contact);
+        }
+        phone.ask(lab, request)
+    };
+    let register = bob.register(3600);
+    sends(&mut lab, &mut bob, outside[1], register, private_bob);
+    assert_eq!(lab.response(&bob).status.code(), 200);
+    let invite = alice.invite("sip:bob@pbx.example");
+    let sent = sends(&mut lab, &mut alice, outside[0], invite, private_alice);
+    let received = lab.request(&bob);
+    assert_eq!(received.uri.to_string(), "sip:bob@10.0.0.8");
+    bob.answer(&mut lab, &received, 200, ANSWER);
+    assert_eq!(lab.request(&bob).method, Method::Ack);
+    let ok = lab.response(&alice);
+    alice.ack(&mut lab, &sent, &ok);
+
+    let contact = private_bob.parse().expect("a contact");
+    let mut dialog = Dialog::uas(&received, "bob-tag".to_owned(), contact).expect("a dialog");
+    let bye = bob.inside(&mut dialog, Method::Bye);
+    lab.send(bob.addr, &bye.encode());
+    assert_eq!(lab.response(&bob).status.code(), 200);
+    let bye = lab.request(&alice);
+    assert_eq!((bye.method, bye.uri.to_string()), (Method::Bye, "sip:alice@10.0.0.7".to_owned()));
+}

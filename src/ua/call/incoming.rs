@@ -128,6 +128,7 @@ impl Call {
             contact_user: accept.contact_user,
             trusted: if accept.login.is_some() { vec![flow.peer] } else { Vec::new() },
             login: accept.login,
+            stay_on_flow: accept.stay_on_flow,
             next_offer: 0,
             next_leg: 0,
             last_seq: 0,
@@ -137,7 +138,7 @@ impl Call {
             strays: Vec::new(),
         };
         let offer = call.next_offer();
-        let leg = Leg::new(call.next_leg(), dialog, flow);
+        let leg = Leg::new(call.next_leg(), dialog, flow, call.stay_on_flow);
         let body = sdp_of(&request.headers, &request.body);
         let late = body.is_none();
         cx.emit(match body {

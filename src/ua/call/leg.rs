@@ -16,6 +16,8 @@ pub(super) struct Leg {
     pub(super) flow: Flow,
     /// Our ACK, for a 2xx that comes again.
     pub(super) ack: Option<Request>,
+    /// Always the way back along `flow`.
+    stays: bool,
     path: Path,
 }
 
@@ -27,8 +29,8 @@ enum Path {
 }
 
 impl Leg {
-    pub(super) const fn new(id: LegId, dialog: Dialog, flow: Flow) -> Self {
-        Self { id, dialog, flow, ack: None, path: Path::Unknown }
+    pub(super) const fn new(id: LegId, dialog: Dialog, flow: Flow, stays: bool) -> Self {
+        Self { id, dialog, flow, ack: None, stays, path: Path::Unknown }
     }
 
     pub(super) fn remote_tag(&self) -> &str {
@@ -46,6 +48,9 @@ impl Leg {
 
     /// The way for `request`; when it has to be asked for, the request is kept and `None` returned.
     pub(super) fn path(&mut self, now: Instant, cx: &mut Cx<'_, '_>, request: Request) -> Option<(Request, Route)> {
+        if self.stays {
+            return Some((request, cx.core.endpoint.route_back(&self.flow)));
+        }
         let wanted = self.dialog.route_uri();
         match &mut self.path {
             Path::Known { uri, route } if *uri == wanted => return Some((request, route.clone())),

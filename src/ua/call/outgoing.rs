@@ -54,6 +54,7 @@ impl Call {
             user_agent: dial.user_agent.clone(),
             contact_user: dial.contact_user.clone(),
             login: dial.login,
+            stay_on_flow: matches!(dial.next_hop, NextHop::Route(_)),
             trusted: Vec::new(),
             next_offer: 0,
             next_leg: 0,
@@ -176,7 +177,7 @@ impl Call {
                 }
                 let id = super::LegId(self.next_leg);
                 self.next_leg = self.next_leg.wrapping_add(1);
-                entry.insert(Leg::new(id, dialog, flow))
+                entry.insert(Leg::new(id, dialog, flow, self.stay_on_flow))
             }
         };
         let leg = leg.id;
@@ -254,7 +255,7 @@ impl Call {
                 let dialog = Dialog::uac(&invite.request, response).map_err(|error| error.to_string())?;
                 let id = super::LegId(self.next_leg);
                 self.next_leg = self.next_leg.wrapping_add(1);
-                Leg::new(id, dialog, flow)
+                Leg::new(id, dialog, flow, self.stay_on_flow)
             }
         };
         leg.ack = Some(leg.dialog.ack_for(&invite.request).map_err(|error| error.to_string())?);
