@@ -46,6 +46,7 @@ pub(super) struct Turn<'a> {
 pub(super) struct MediaSession {
     id: MediaId,
     settings: MediaSettings,
+    plan: MediaPlan,
     route: Route,
     muted: bool,
     transport: Option<MediaTransport>,
@@ -74,6 +75,8 @@ struct Stream {
     next_pull: Instant,
     /// When the packet before was due, to tell whether packets and ticks have the same period.
     last_due: Option<Instant>,
+    /// Our SSRC was once found to be the peer's.
+    collided: bool,
     /// Ticks in a row that came late by a step of the grid.
     late_ticks: u32,
     /// Of a paced sink: time that may be pulled, and since when it has wanted nothing.
@@ -152,6 +155,7 @@ impl MediaSession {
         let mut session = Self {
             id,
             settings,
+            plan: plan.clone(),
             route,
             muted: false,
             transport: None,
@@ -170,6 +174,7 @@ impl MediaSession {
     /// Takes over a later plan: what goes on keeps its SSRC, numbers and jitter buffer.
     pub(super) fn set_plan(&mut self, turn: &mut Turn<'_>, plan: &MediaPlan) {
         let now = turn.now;
+        self.plan.clone_from(plan);
         let chosen = plan.streams.iter().find_map(|stream| Some((stream, plan.transports.get(stream.transport)?)));
         let transport = chosen.map(|(_, transport)| transport).or(plan.transports.first());
         self.set_transport(now, transport);
@@ -194,13 +199,27 @@ impl MediaSession {
         };
     }
 
-    /// Changes source and sink; attached ones are let go.
+    /// Changes source and sink. What stays the same goes on: the driver does not open it again.
     pub(super) fn set_route(&mut self, turn: &mut Turn<'_>, route: Route) {
-        self.route = route;
-        self.watch.silent_told = false;
-        if let (Some(stream), Route::Local { source, .. }) = (&mut self.stream, &self.route) {
-            stream.sink = None;
+        let before = std::mem::replace(&mut self.route, route);
+        let Route::Local { source, sink } = &self.route else {
+            self.stream = None;
+            return;
+        };
+        let Some(stream) = &mut self.stream else {
+            let plan = self.plan.clone();
+            return self.set_plan(turn, &plan);
+        };
+        let (same_source, same_sink) = match &before {
+            Route::Local { source: old_source, sink: old_sink } => (old_source == source, old_sink == sink),
+            Route::Relay { .. } => (false, false),
+        };
+        if !same_source {
+            self.watch.silent_told = false;
             stream.set_feed(turn.now, Feed::of(source, stream.out.spec.sample_rate));
+        }
+        if !same_sink {
+            stream.sink = None;
         }
     }
 
@@ -380,6 +399,15 @@ impl MediaSession {
         if !transport.accepts_rtp(turn.now, source, &packet, negotiated) {
             self.refused += 1;
             return Handled::Done;
+        }
+        if let Some(stream) = &mut self.stream
+            && packet.ssrc == stream.out.ssrc
+            && !stream.collided
+        {
+            // RFC 3550 §8.2. Once only: a peer that sends our own packets back would use any other SSRC too.
+            stream.collided = true;
+            stream.control.send_bye(turn, transport.rtcp_to(), &stream.out, &mut stream.incoming);
+            stream.out.change_ssrc(turn.rng);
         }
         self.watch.last_packet = Some(turn.now);
         self.watch.lost_told = false;

@@ -225,12 +225,6 @@ impl Outgoing {
         self.dtmf_type.is_some()
     }
 
-    /// The same numbers wherever a test needs them.
-    #[cfg(test)]
-    pub(super) fn set_numbers(&mut self, seq: u16, timestamp: u32) {
-        (self.seq, self.timestamp) = (seq, timestamp);
-    }
-
     #[expect(clippy::too_many_arguments, reason = "the fields of one packet")]
     fn send(
         &mut self,

@@ -56,6 +56,7 @@ impl Stream {
             send: SendClock::Pulled,
             next_pull: now.round_up(GRID),
             last_due: None,
+            collided: false,
             late_ticks: 0,
             pull_credit: MOST_PULL,
             sated: Duration::ZERO,

@@ -256,3 +256,46 @@ fn a_codec_that_is_not_built_in_is_told_and_nothing_is_sent() {
     assert!(matches!(net.told(1)[..], [MediaEvent::DeviceFailed { .. }]));
     assert!(net.sent.is_empty());
 }
+
+/// RFC 3550 §8.2, and a peer that is nothing but a mirror.
+#[test]
+fn our_own_ssrc_in_a_peers_packets_makes_us_take_another_one_once() {
+    let mut net = Net::new(1);
+    net.open(1, plan(1, 9, &pcmu()), local(AudioSource::Tone(440.0)));
+    let tape = net.listen(1, 8000);
+    let mut seen = 0;
+    for _ in 0..150 {
+        net.run(ms(20));
+        let ours: Vec<_> =
+            net.sent[seen..].iter().filter(|(_, to, _)| to.socket.0 == 2).map(|sent| sent.2.clone()).collect();
+        seen = net.sent.len();
+        ours.into_iter().for_each(|bytes| net.inject(rtp_of(9), rtp_of(1), bytes));
+    }
+    let mut ssrcs: Vec<u32> =
+        net.sent.iter().filter_map(|(_, _, bytes)| RtpPacket::parse(bytes).ok()).map(|packet| packet.ssrc).collect();
+    ssrcs.dedup();
+    assert_eq!(ssrcs.len(), 2);
+    assert!(
+        net.sent.iter().any(|(_, _, bytes)| is_rtcp(bytes) && bytes.ends_with(&ssrcs[0].to_be_bytes())),
+        "a goodbye"
+    );
+    assert!(tones::snr_db(440.0, 8000, &heard(&tape)[8000..20_000]) > 30.0, "the mirror is heard");
+}
+
+#[test]
+fn a_route_that_names_the_same_sink_keeps_it() {
+    let mut net = Net::new(2);
+    let route = |source| Route::Local { source, sink: AudioSink::File("x.wav".into()) };
+    net.open(1, plan(1, 2, &pcmu()), route(AudioSource::Silence));
+    net.open(2, plan(2, 1, &pcmu()), local(AudioSource::Tone(440.0)));
+    let tape = net.listen(1, 8000);
+    net.run(ms(500));
+    net.command(1, MediaCommand::Route(route(AudioSource::Tone(300.0))));
+    net.run(ms(500));
+    assert!(heard(&tape).len() >= 7600);
+    net.command(1, MediaCommand::Route(local(AudioSource::Tone(300.0))));
+    net.run(ms(500));
+    assert_eq!(heard(&tape).len(), 0);
+    let packets = net.rtp_from(1);
+    assert!(packets.windows(2).all(|pair| pair[1].0.since(pair[0].0) == ms(20)), "no hole, no haste");
+}
