@@ -185,7 +185,7 @@ impl Headers {
     pub fn contact(&self) -> Result<NameAddr, HeaderError> {
         match self.contacts()? {
             Contacts::Star => Err(HeaderError::malformed(&HeaderName::CONTACT, "a star is no address")),
-            Contacts::List(list) => list.into_iter().next().ok_or_else(|| HeaderError::Missing(HeaderName::CONTACT)),
+            Contacts::List(list) => list.into_iter().next().ok_or(HeaderError::Missing(HeaderName::CONTACT)),
         }
     }
 
