@@ -1,1 +1,4 @@
 //! Calls and registrations in the simulated world: virtual clock, seeded network.
+
+mod calls;
+mod kit;
