@@ -1,0 +1,167 @@
+//! The seed sweep: random commands and network faults on three phones, thousands of times.
+//!
+//! Invariants: no panic, one final response a transaction at most, both ends agree whether a call is up once the network
+//! has been whole for 64·T1, nothing is left at the end. `SEED=n` replays one seed; `SEEDS=n` sets how many run.
+
+use crate::calls::{ended, phone};
+use crate::kit::network::Link;
+use crate::kit::{Arrow, NodeId, World};
+use bellwire::api::{Command, Event};
+use bellwire::id::CallHandle;
+use bellwire::rng::Rng;
+use bellwire::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const PHONES: [(&str, &str); 3] = [("alice", "10.0.0.1"), ("bob", "10.0.0.2"), ("carol", "10.0.0.3")];
+
+type Fault = fn(&Arrow) -> bool;
+
+/// Calls of a node that have begun and not ended, and whether they were answered.
+fn live(world: &World, node: NodeId) -> BTreeMap<CallHandle, bool> {
+    let mut live = BTreeMap::new();
+    for event in world.events(node) {
+        match event {
+            Event::CallOutgoing { call, .. } | Event::CallIncoming { call, .. } => {
+                live.insert(*call, false);
+            }
+            Event::CallAnswered { call, .. } => {
+                live.insert(*call, true);
+            }
+            Event::CallEnded { call, .. } => {
+                live.remove(call);
+            }
+            _ => {}
+        }
+    }
+    live
+}
+
+fn run(seed: u64, fault: Option<Fault>) {
+    let mut bytes = [0x5e; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut rng = Rng::new(bytes);
+    let mut world = World::new(seed);
+    let nodes = PHONES.map(|(name, ip)| world.ua(name, &[ip], phone()));
+    if let Some(fault) = fault {
+        world.drop_if = Some(Box::new(fault));
+    }
+
+    for _ in 0..12 {
+        let node = nodes[rng.below(3) as usize];
+        let calls = live(&world, node).into_keys().collect::<Vec<_>>();
+        let call = calls.get(rng.below(calls.len().max(1) as u64) as usize).copied();
+        match (rng.below(10), call) {
+            (0..=2, _) | (_, None) => {
+                let (name, ip) = PHONES[rng.below(3) as usize];
+                let target = match rng.below(12) {
+                    0 => "sip:nobody@10.9.9.9".to_owned(),
+                    1 => format!("sip:{name}@{ip};transport=tcp"),
+                    _ => format!("sip:{name}@{ip}"),
+                };
+                let _ = world.command(node, Command::Dial { target, account: None, audio: None });
+            }
+            (3..=5, Some(call)) => drop(world.command(node, Command::Answer { call, audio: None })),
+            (6, Some(call)) => drop(world.command(node, Command::Reject { call, code: Some(486) })),
+            (7, Some(call)) => drop(world.command(node, Command::Dtmf { call, digits: "12#".into() })),
+            (_, Some(call)) => drop(world.command(node, Command::HangUp { call })),
+        }
+        if rng.below(3) == 0 {
+            let (a, b) = (rng.below(3) as usize, rng.below(3) as usize);
+            let link = Link::default()
+                .latency_ms(rng.below(80))
+                .jitter_ms(rng.below(150))
+                .loss(rng.unit() * 0.4)
+                .duplicate(rng.unit() * 0.2);
+            world.link(nodes[a], nodes[b], if rng.below(8) == 0 { link.cut() } else { link });
+        }
+        world.run_for(Duration::from_millis([0, 1, 20, 200, 700, 3000][rng.below(6) as usize]));
+    }
+
+    for (a, b) in [(0, 1), (1, 2), (0, 2), (0, 0), (1, 1), (2, 2)] {
+        world.link(nodes[a], nodes[b], Link::default());
+    }
+    world.run_for(Duration::from_secs(70));
+    let up = nodes.map(|node| live(&world, node).values().filter(|answered| **answered).count());
+    if up.iter().sum::<usize>() % 2 != 0 {
+        world.fail(&format!("the ends do not agree which calls are up: {up:?}"));
+    }
+    for node in nodes {
+        for call in live(&world, node).into_keys() {
+            let _ = world.command(node, Command::HangUp { call });
+        }
+    }
+    world.run_for(Duration::from_secs(40));
+    for node in nodes {
+        let mut over = BTreeSet::new();
+        for event in world.events(node).into_iter().filter(|event| ended(event)) {
+            let Event::CallEnded { call, .. } = event else { continue };
+            if !over.insert(*call) {
+                world.fail(&format!("{call} ended twice"));
+            }
+        }
+        if let Some((call, _)) = live(&world, node).first_key_value() {
+            world.fail(&format!("{call} never ended"));
+        }
+    }
+    one_final_response(&world);
+    world.drop_if = None;
+    world.assert_quiet();
+}
+
+/// A server transaction may repeat its final response, but never change it.
+fn one_final_response(world: &World) {
+    let mut finals: BTreeMap<(String, String), String> = BTreeMap::new();
+    for arrow in world.ladder.iter().filter(|arrow| arrow.line.starts_with("SIP/2.0 ")) {
+        let status = arrow.line.split(' ').nth(1).unwrap_or_default();
+        if status.starts_with('1') {
+            continue;
+        }
+        let header = |name: &str| {
+            let line = arrow.text.lines().find(|line| line.to_ascii_lowercase().starts_with(name));
+            line.unwrap_or_default().to_owned()
+        };
+        let key = (arrow.from.clone(), header("via:") + &header("cseq:"));
+        if let Some(first) = finals.insert(key, status.to_owned())
+            && first != status
+        {
+            world.fail(&format!("a transaction was answered {first} and then {status}: {}", arrow.text));
+        }
+    }
+}
+
+fn sweep(seeds: impl Iterator<Item = u64>, fault: Option<Fault>) -> Option<u64> {
+    seeds.into_iter().find(|seed| catch_unwind(AssertUnwindSafe(|| run(*seed, fault))).is_err())
+}
+
+#[test]
+fn no_seed_breaks_a_call() {
+    if let Some(seed) = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
+        return run(seed, None);
+    }
+    let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(200);
+    assert_eq!(sweep(0..seeds, None), None, "replay it with SEED=");
+}
+
+#[test]
+fn a_planted_fault_is_found_within_200_seeds() {
+    let no_ack: Fault = |arrow| arrow.line.starts_with("ACK ");
+    let no_bye_answer: Fault = |arrow| arrow.text.contains("CSeq: 1 INVITE") && arrow.line.starts_with("SIP/2.0 200");
+    for fault in [no_ack, no_bye_answer] {
+        let calls = (0..200).find(|seed| {
+            catch_unwind(AssertUnwindSafe(|| {
+                let mut world = World::new(*seed);
+                let alice = world.ua("alice", &["10.0.0.1"], phone());
+                let bob = world.ua("bob", &["10.0.0.2"], phone());
+                world.drop_if = Some(Box::new(fault));
+                world.dial(alice, "sip:bob@10.0.0.2");
+                let theirs = crate::calls::incoming(&mut world, bob);
+                world.command(bob, Command::Answer { call: theirs, audio: None }).unwrap();
+                world.run_for(Duration::from_secs(60));
+                assert!(live(&world, alice).len() == 1 && live(&world, bob).len() == 1);
+            }))
+            .is_err()
+        });
+        assert!(calls.is_some(), "a planted fault went unnoticed");
+    }
+}
