@@ -204,14 +204,15 @@ impl FrameClock {
     /// Called again and again until it says [`Tick::Wait`]; `has_frame` says whether the device has a whole frame.
     pub(super) fn tick(&mut self, now: Instant, has_frame: bool) -> Tick {
         let passed = now.since(std::mem::replace(&mut self.last, now));
-        self.credit = (self.credit + passed + passed / 100).min(self.period);
+        // A quarter of a period may be saved up: the device is looked at on a grid, so its frame is seen late.
+        self.credit = (self.credit + passed + passed / 100).min(self.period + self.period / 4);
         let period = self.period.as_nanos() as i64;
         match &mut self.mode {
             Mode::Device { behind, fed } => {
                 let passed = passed.min(FOREVER).as_nanos() as i64;
                 *behind = (*behind + passed - passed / 100).max(0);
                 if has_frame && self.credit >= self.period {
-                    self.credit = Duration::ZERO;
+                    self.credit = self.credit.saturating_sub(self.period);
                     *behind = (*behind - period).max(-period);
                     *fed = now;
                     return Tick::Device;
