@@ -41,7 +41,16 @@ enum State {
     /// The callee rings, or is about to.
     Setup(Box<Setup>),
     /// The callee has answered.
-    Up { callee: Side, change: Change, established: bool },
+    Up(Box<Up>),
+}
+
+/// The call with the callee's side.
+#[derive(Debug)]
+struct Up {
+    callee: Side,
+    change: Change,
+    /// The caller's ACK has come.
+    established: bool,
 }
 
 #[derive(Debug)]
@@ -118,7 +127,7 @@ impl Bridge {
         match &mut self.state {
             State::Setup(_) if call == self.caller.call => self.handle_caller(desk, event),
             State::Setup(_) => self.handle_fork(desk, call, event),
-            State::Up { .. } => self.handle_up(desk, call, event),
+            State::Up(_) => self.handle_up(desk, call, event),
         }
     }
 
@@ -268,7 +277,7 @@ impl Bridge {
             return Fate::Lives; // the caller has just gone: its end is on the way
         }
         self.caller.sent = Some(body);
-        self.state = State::Up { callee, change: Change::None, established: false };
+        self.state = State::Up(Box::new(Up { callee, change: Change::None, established: false }));
         if given == Given::Offer {
             self.relay(desk);
         }
@@ -277,7 +286,8 @@ impl Bridge {
 
     /// Both calls are answered, though the caller's ACK may be on its way.
     fn handle_up(&mut self, desk: &mut Desk<'_, '_>, call: CallHandle, event: CallEvent) -> Fate {
-        let State::Up { callee, change, established } = &mut self.state else { return Fate::Lives };
+        let State::Up(up) = &mut self.state else { return Fate::Lives };
+        let Up { callee, change, established } = &mut **up;
         let from_caller = call == self.caller.call;
         let (near, far) = if from_caller { (&mut self.caller, callee) } else { (callee, &mut self.caller) };
         match event {
@@ -331,7 +341,8 @@ impl Bridge {
 
     /// An answer came from `call`: to the offer that we passed on, or to one that we made.
     fn handle_answer(&mut self, desk: &mut Desk<'_, '_>, call: CallHandle) {
-        let State::Up { callee, change, .. } = &mut self.state else { return };
+        let State::Up(up) = &mut self.state else { return };
+        let Up { callee, change, .. } = &mut **up;
         let (near, far) = if call == self.caller.call { (&self.caller, callee) } else { (&*callee, &mut self.caller) };
         match *change {
             Change::Offered { from, id } if from != call => {
@@ -359,7 +370,8 @@ impl Bridge {
 
     /// Sets both media sessions to what was agreed.
     fn relay(&self, desk: &mut Desk<'_, '_>) {
-        let State::Up { callee, .. } = &self.state else { return };
+        let State::Up(up) = &self.state else { return };
+        let callee = &up.callee;
         for (side, other) in [(&self.caller, callee), (callee, &self.caller)] {
             let (Some(sent), Some(received)) = (&side.sent, &side.received) else { continue };
             let Some(lease) = desk.seats.lease(side.call) else { continue };
@@ -403,8 +415,8 @@ impl Bridge {
     pub(super) fn stop(&mut self, desk: &mut Desk<'_, '_>) {
         match &self.state {
             State::Setup(_) => self.end_setup(desk, Some(StatusCode::TEMPORARILY_UNAVAILABLE)),
-            State::Up { callee, .. } => {
-                desk.drop_call(callee.call);
+            State::Up(up) => {
+                desk.drop_call(up.callee.call);
                 desk.drop_call(self.caller.call);
                 desk.report(&self.from, &self.to, "ended", None);
             }

@@ -178,7 +178,7 @@ impl ExtensionCall {
         self.read_back_at
     }
 
-    pub(super) fn stop(&mut self, desk: &mut Desk<'_, '_>) {
+    pub(super) fn stop(&self, desk: &mut Desk<'_, '_>) {
         desk.report(&self.from, &self.to, if self.answered { "ended" } else { "refused" }, None);
         desk.drop_call(self.call);
     }

@@ -33,7 +33,7 @@ fn call(lab: &mut Lab, alice: &mut Phone, bob: &Phone) -> (Request, Request) {
 }
 
 /// Alice calls bob and bob answers; the dialogs of both with the PBX.
-fn talk(lab: &mut Lab, alice: &mut Phone, bob: &mut Phone) -> (Dialog, Dialog) {
+fn talk(lab: &mut Lab, alice: &mut Phone, bob: &Phone) -> (Dialog, Dialog) {
     let (sent, received) = call(lab, alice, bob);
     bob.answer(lab, &received, 200, ANSWER);
     assert_eq!(lab.request(bob).method, Method::Ack);
@@ -81,12 +81,11 @@ fn a_call_rings_is_answered_and_relayed_and_the_callee_hangs_up() {
     alice.ack(&mut lab, &sent, &ok);
     assert_eq!(lab.states(), [("ringing".to_owned(), None), ("answered".to_owned(), None)]);
 
-    let opened = lab.media.iter().map(|(media, command)| match command {
-        MediaCommand::Open { plan, route: Route::Relay { peer }, .. } => {
-            let remote = plan.transports.first().map(|transport| transport.remote);
-            (*media, *peer, remote)
-        }
-        other => panic!("not opened as a relay: {other:?}"),
+    let opened = lab.media.iter().map(|(media, command)| {
+        let MediaCommand::Open { plan, route: Route::Relay { peer }, .. } = command else {
+            panic!("not opened as a relay: {command:?}")
+        };
+        (*media, *peer, plan.transports.first().map(|transport| transport.remote))
     });
     let opened = opened.collect::<Vec<_>>();
     let [(a, to_b, from_a), (b, to_a, from_b)] = opened.as_slice() else { panic!("{opened:?}") };
@@ -112,7 +111,7 @@ fn a_call_rings_is_answered_and_relayed_and_the_callee_hangs_up() {
 #[test]
 fn the_caller_hangs_up_and_the_callee_hears_it() {
     let (mut lab, mut alice, mut bob) = world();
-    let (mut callers, _) = talk(&mut lab, &mut alice, &mut bob);
+    let (mut callers, _) = talk(&mut lab, &mut alice, &bob);
     let bye = alice.inside(&mut callers, Method::Bye);
     lab.send(alice.addr, &bye.encode());
     assert_eq!(lab.response(&alice).status.code(), 200);
@@ -243,7 +242,7 @@ fn one_busy_phone_does_not_end_the_ringing_of_the_other() {
 #[test]
 fn a_hold_crosses_and_its_answer_comes_back() {
     let (mut lab, mut alice, mut bob) = world();
-    let (mut callers, _) = talk(&mut lab, &mut alice, &mut bob);
+    let (mut callers, _) = talk(&mut lab, &mut alice, &bob);
     let hold = change(&mut alice, &mut callers, &format!("{OFFER}a=sendonly\r\n"));
     lab.send(alice.addr, &hold.encode());
     let passed = lab.request(&bob);
@@ -258,9 +257,9 @@ fn a_hold_crosses_and_its_answer_comes_back() {
     let answer = body(&ok.body);
     assert!(ok.status.code() == 200 && answer.contains("a=recvonly\r\n") && answer.contains("m=audio 10000 "));
     ack(&mut lab, &mut alice, &callers, &hold);
-    let directions = lab.media.iter().rev().take(2).map(|(_, command)| match command {
-        MediaCommand::SetPlan(plan) => plan.streams.first().map(|stream| stream.direction),
-        other => panic!("{other:?}"),
+    let directions = lab.media.iter().rev().take(2).map(|(_, command)| {
+        let MediaCommand::SetPlan(plan) = command else { panic!("{command:?}") };
+        plan.streams.first().map(|stream| stream.direction)
     });
     use crate::sdp::plan::Direction::{RecvOnly, SendOnly};
     assert_eq!(directions.collect::<Vec<_>>(), [Some(SendOnly), Some(RecvOnly)]);
@@ -269,7 +268,7 @@ fn a_hold_crosses_and_its_answer_comes_back() {
 #[test]
 fn a_refused_change_leaves_everything_as_it_was() {
     let (mut lab, mut alice, mut bob) = world();
-    let (_, mut callees) = talk(&mut lab, &mut alice, &mut bob);
+    let (_, mut callees) = talk(&mut lab, &mut alice, &bob);
     let before = lab.media.len();
     let wish = change(&mut bob, &mut callees, &ANSWER.replace("6000", "6002"));
     lab.send(bob.addr, &wish.encode());
@@ -294,7 +293,7 @@ fn a_refused_change_leaves_everything_as_it_was() {
 #[test]
 fn changes_of_both_sides_at_once_are_491() {
     let (mut lab, mut alice, mut bob) = world();
-    let (mut callers, mut callees) = talk(&mut lab, &mut alice, &mut bob);
+    let (mut callers, mut callees) = talk(&mut lab, &mut alice, &bob);
     let first = change(&mut alice, &mut callers, OFFER);
     let second = change(&mut bob, &mut callees, ANSWER);
     lab.send(alice.addr, &first.encode());
@@ -363,7 +362,7 @@ fn a_broken_offer_never_reaches_the_callee() {
 #[test]
 fn stop_cancels_what_rings_and_ends_what_talks() {
     let (mut lab, mut alice, mut bob) = world();
-    talk(&mut lab, &mut alice, &mut bob);
+    talk(&mut lab, &mut alice, &bob);
     lab.pbx.handle_command(lab.now, Command::Stop).expect("it can always stop");
     lab.drain();
     for phone in [&alice, &bob] {

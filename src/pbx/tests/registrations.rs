@@ -34,9 +34,9 @@ fn a_phone_registers_refreshes_and_leaves() {
 
     let gone = change(&mut lab, &mut alice, |request| request.headers.set(HeaderName::EXPIRES, "0"));
     assert_eq!((gone.status.code(), contacts(&gone).len()), (200, 0));
-    let expires = lab.events.iter().map(|event| match event {
-        Event::PbxBinding { expires, .. } => *expires,
-        other => panic!("{other:?}"),
+    let expires = lab.events.iter().map(|event| {
+        let Event::PbxBinding { expires, .. } = event else { panic!("{event:?}") };
+        *expires
     });
     assert_eq!(expires.collect::<Vec<_>>(), [600, 0]);
     lab.assert_quiet();
