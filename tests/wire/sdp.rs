@@ -101,6 +101,7 @@ fn both_read(body: &[u8]) -> (Seen, Seen) {
     (ours(&first), theirs(&second))
 }
 
+/// Descriptions in the manner of known phones, written by hand.
 fn corpus() -> Vec<(String, Vec<u8>)> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sdp");
     let mut files: Vec<_> = std::fs::read_dir(folder)
@@ -167,6 +168,58 @@ fn each_known_phone_gets_the_answer_that_fits_it() {
         answer("session", &v4),
         Ok(("audio 4000 0, text 0 98".into(), "pcmu".into(), None, Direction::SendOnly))
     );
+}
+
+#[test]
+fn hostile_descriptions_are_answered_or_refused_first_and_later_and_cost_no_session() {
+    let head = "v=0\no=- 1 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=0 0\n";
+    let audio = "m=audio 5000 RTP/AVP 0\n";
+    let capabilities = Capabilities::default();
+    let wish =
+        Wish { capabilities: &capabilities, lease: lease("192.0.2.1"), direction: Direction::SendRecv, latch: false };
+    let most = format!("m=audio 5000 RTP/AVP{}\n", (0..64).map(|n| format!(" {n}")).collect::<String>());
+    let answered = Ok(());
+    for (lines, expected) in [
+        (format!("{audio}{}", "m=audio 0 RTP/AVP 0\n".repeat(999)), Err(488)),
+        (format!("m=audio 5000 RTP/AVP{}\n", " 0".repeat(65)), Err(488)),
+        (format!("{most}{}", "a=rtpmap:0 PCMU/8000\n".repeat(3000)), answered),
+        (most.repeat(32), answered),
+        ("m=audio 5000 RTP/AVP 0".into(), answered),
+        (format!("{audio}b=\nb=AS\nb=:\n"), answered),
+        (format!("{audio}a=fmtp:\na=fmtp:0\na=fmtp:0 \na=fmtp\n"), answered),
+        (format!("{audio}a=rtcp-fb:0\na=rtcp-fb:*\na=rtcp-fb\n"), answered),
+        ("m=audio 5000 RTP/AVP 255\n".into(), Err(488)),
+        ("m=audio 5000 RTP/AVP 0 255 -1 x\n".into(), answered),
+        (format!("{audio}a=ptime:0\n"), answered),
+        (format!("{audio}a=ptime:2147483648\na=maxptime:-1\n"), answered),
+        (format!("{audio}a=rtpmap:0 PCMU/0\n"), answered),
+        (format!("{audio}a=rtpmap:0 PCMU/99999999999\n"), answered),
+        (format!("{audio}a=rtpmap:0 PCMU/16000\n"), Err(488)),
+        (format!("{audio}c=IN IP4 sbc.example.org\n"), Err(488)),
+        (format!("{audio}c=IN IP4 0.0.0.0\n"), answered),
+        (format!("{audio}c=IN IP4 255.255.255.255\n"), Err(488)),
+        (format!("{audio}c=IN IP4\n"), Err(400)),
+        ("m=audio 65536 RTP/AVP 0\n".into(), Err(400)),
+    ] {
+        let body = format!("{head}{lines}");
+        let mut fresh = Negotiator::new(1, "-");
+        let mut engaged = Negotiator::new(1, "-");
+        engaged.handle_offer(Sdp::parse(format!("{head}{audio}").as_bytes()).expect("plain")).expect("nothing waits");
+        engaged.answer(&wish).expect("PCMU is common");
+        for negotiator in [&mut fresh, &mut engaged] {
+            let before = (negotiator.local().cloned(), negotiator.remote().cloned());
+            let outcome = Sdp::parse(body.as_bytes()).map_err(|error| error.status()).and_then(|offer| {
+                negotiator.handle_offer(offer).expect("nothing waits");
+                negotiator.answer(&wish).map(|_| ()).map_err(|error| error.status())
+            });
+            let shown: String = lines.chars().take(100).collect();
+            assert_eq!(outcome, expected, "{shown}");
+            assert!(
+                outcome.is_ok() || (negotiator.local().cloned(), negotiator.remote().cloned()) == before,
+                "{shown}"
+            );
+        }
+    }
 }
 
 fn lease(host: &str) -> Lease {
