@@ -165,8 +165,7 @@ impl World {
 
     fn add(&mut self, name: &str, ips: &[IpAddr], sets: usize) -> usize {
         let epoch = Epoch::new(Instant::ZERO, Duration::from_secs(1_800_000_000));
-        let sets =
-            (0..sets).map(|n| MediaSet::new(SetId(n as u16), self.rng.fork(), epoch)).collect::<Vec<_>>();
+        let sets = (0..sets).map(|n| MediaSet::new(SetId(n as u16), self.rng.fork(), epoch)).collect::<Vec<_>>();
         let sip_sockets = ips
             .iter()
             .enumerate()
@@ -182,7 +181,12 @@ impl World {
             })
             .collect();
         for ip in ips {
-            self.names.entry(name.to_owned()).or_insert_with(|| Ok(Vec::new())).as_mut().expect("just made Ok").push(*ip);
+            self.names
+                .entry(name.to_owned())
+                .or_insert_with(|| Ok(Vec::new()))
+                .as_mut()
+                .expect("just made Ok")
+                .push(*ip);
         }
         self.nodes.push(Node {
             name: name.to_owned(),
@@ -581,19 +585,16 @@ impl World {
                 route = Some(to.clone());
             }
             MediaCommand::Route(to) => route = Some(to.clone()),
-            MediaCommand::SetPlan(_)
-            | MediaCommand::Mute(_)
-            | MediaCommand::SendDtmf { .. }
-            | MediaCommand::Close => {}
+            MediaCommand::SetPlan(_) | MediaCommand::Mute(_) | MediaCommand::SendDtmf { .. } | MediaCommand::Close => {}
         }
         let Some(set) = node.set_of.get(&media).copied() else { return };
         let Some(set) = node.sets.get_mut(set) else { return };
         set.handle_command(now, media, command);
         let Some(Route::Local { source, sink }) = route else { return };
         let source: Option<Box<dyn bellwire::media::set::SoundSource>> = match source {
-            AudioSource::File { .. } | AudioSource::Builtin(_) | AudioSource::Device(_) => Some(Box::new(Microphone {
-                tone: bellwire::media::tones::Tone::hz(node.microphone_hz, 16_000),
-            })),
+            AudioSource::File { .. } | AudioSource::Builtin(_) | AudioSource::Device(_) => {
+                Some(Box::new(Microphone { tone: bellwire::media::tones::Tone::hz(node.microphone_hz, 16_000) }))
+            }
             AudioSource::None | AudioSource::Silence | AudioSource::Tone(_) | AudioSource::Echo => None,
         };
         let sink: Option<Box<dyn SoundSink>> = match sink {

@@ -18,13 +18,7 @@ pub struct Link {
 
 impl Default for Link {
     fn default() -> Self {
-        Self {
-            latency: Duration::from_millis(1),
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            duplicate: 0.0,
-            cut: false,
-        }
+        Self { latency: Duration::from_millis(1), jitter: Duration::ZERO, loss: 0.0, duplicate: 0.0, cut: false }
     }
 }
 
@@ -102,9 +96,10 @@ impl Nat {
     pub fn outbound(&mut self, now: Instant, inside: SocketAddr, peer: SocketAddr) -> SocketAddr {
         let (kind, expiry) = (self.kind, self.expiry);
         self.mappings.retain(|m| now - m.used < expiry);
-        let found = self.mappings.iter_mut().find(|m| {
-            m.inside == inside && (kind != NatKind::Symmetric || m.peers.contains_key(&peer))
-        });
+        let found = self
+            .mappings
+            .iter_mut()
+            .find(|m| m.inside == inside && (kind != NatKind::Symmetric || m.peers.contains_key(&peer)));
         let mapping = match found {
             Some(mapping) => mapping,
             None => {
