@@ -107,14 +107,14 @@ impl Console {
     }
 
     /// An object of our own for `--json`.
-    pub(crate) fn object(&mut self, name: &str, rest: &Map<String, Value>) {
+    pub(crate) fn object(&self, name: &str, rest: &Map<String, Value>) {
         if self.json {
             self.out.line(&json::line(name, &clock::now(), rest));
         }
     }
 
     /// An engine's event for `--json`.
-    pub(crate) fn event(&mut self, event: &Event, time: &str, accounts: &[String], around: &Facts) {
+    pub(crate) fn event(&self, event: &Event, time: &str, accounts: &[String], around: &Facts) {
         if self.json {
             self.out.line(&json::event(event, time, accounts, around));
         }
@@ -167,7 +167,7 @@ impl Console {
     }
 
     /// A prompt; the caller reads the answer.
-    pub(crate) fn prompt(&mut self, text: &str) {
+    pub(crate) fn prompt(&self, text: &str) {
         self.err.write(text);
         self.err.flush(Duration::from_secs(1));
     }

@@ -97,9 +97,9 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::rename(beside, path)
 }
 
-fn ask(options: &Init, console: &mut Console) -> Result<String, Stop> {
+fn ask(options: &Init, console: &Console) -> Result<String, Stop> {
     let terminal = std::io::stdin().is_terminal();
-    let mut answer = |given: &Option<String>, flag: &str, question: &str| match given {
+    let answer = |given: &Option<String>, flag: &str, question: &str| match given {
         Some(value) => Ok(value.clone()),
         None if terminal => {
             console.prompt(question);

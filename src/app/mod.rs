@@ -1,5 +1,7 @@
 //! The client of the engines: arguments, config, console and JSON.
 
+#![allow(clippy::disallowed_methods, reason = "above the core: the program shows and waits in real time")]
+
 pub mod args;
 mod clock;
 pub mod config;

@@ -50,10 +50,7 @@ pub fn main() -> Exit {
             return if failed { Exit::Usage } else { Exit::Done };
         }
     };
-    let mut console = match Console::new(&cli.global) {
-        Ok(console) => console,
-        Err(_) => return Exit::Bug,
-    };
+    let Ok(mut console) = Console::new(&cli.global) else { return Exit::Bug };
     let exit = match command(&cli, &mut console) {
         Ok(exit) | Err(Stop::Told(exit)) => exit,
         Err(Stop::Failure(failure)) => console.failure(&failure, &Facts::new(), true),
@@ -232,6 +229,7 @@ fn trace_file(file: &Path, console: &Console) -> Result<Writer, Stop> {
 }
 
 /// The words for a driver that cannot start or go on.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system has errors without end")]
 pub(crate) fn driver_failure(error: &DriverError) -> Failure {
     match error {
         DriverError::Bind { protocol, addr, source } => {
@@ -346,7 +344,15 @@ fn own_audio(config: &mut Config, cli: &Cli) {
     let codecs = match &cli.command {
         Command::Call(call) => !call.codecs.is_empty(),
         Command::Listen(listen) => !listen.codecs.is_empty(),
-        _ => false,
+        Command::Try(_)
+        | Command::Register(_)
+        | Command::Ping(_)
+        | Command::Pbx(_)
+        | Command::Devices
+        | Command::Codecs
+        | Command::Config(_)
+        | Command::Explain { .. }
+        | Command::Version => false,
     };
     for account in &mut config.accounts {
         if codecs {

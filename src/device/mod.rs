@@ -1,5 +1,7 @@
 //! Sound devices and files: what plays and captures at the edge.
 
+#![allow(clippy::disallowed_methods, reason = "devices and files have clocks and threads of their own")]
+
 #[cfg(feature = "audio")]
 pub(crate) mod audio;
 pub mod builtin;

@@ -81,7 +81,7 @@ impl Datagrams {
             let mut slices = [IoSliceMut::new(buffer)];
             let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(control), MsgFlags::MSG_DONTWAIT)?;
             let source = message.address.as_ref().and_then(address).ok_or(Errno::EAFNOSUPPORT)?;
-            let to = message.cmsgs()?.find_map(|control| destination(&control)).unwrap_or(local.ip());
+            let to = message.cmsgs()?.find_map(|control| destination(&control)).unwrap_or_else(|| local.ip());
             Ok((message.bytes, source, SocketAddr::new(to, local.port())))
         })
     }

@@ -23,12 +23,15 @@ struct Question {
     query: Query,
 }
 
+/// Whose question, which, and what came of it.
+type Answered = (EngineId, RequestId, Answer);
+
 /// The answers that have come in, and the way to ask.
 pub(super) struct Resolver {
     waker: Arc<Waker>,
     asked: Option<SyncSender<Question>>,
     questions: Arc<Mutex<Option<Receiver<Question>>>>,
-    answers: (Sender<(EngineId, RequestId, Answer)>, Receiver<(EngineId, RequestId, Answer)>),
+    answers: (Sender<Answered>, Receiver<Answered>),
     threads: usize,
     open: usize,
 }
@@ -78,7 +81,7 @@ impl Resolver {
     }
 
     /// The next answer.
-    pub(super) fn next(&mut self) -> Option<(EngineId, RequestId, Answer)> {
+    pub(super) fn next(&mut self) -> Option<Answered> {
         let answer = self.answers.1.try_recv().ok()?;
         self.open = self.open.saturating_sub(1);
         Some(answer)

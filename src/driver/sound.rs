@@ -133,7 +133,7 @@ impl Sounds {
         self.wishes += 2;
         let (hears, says) = (self.wishes, self.wishes + 1);
         let old = self.sessions.remove(&(engine, media));
-        let rate = rate.or(old.as_ref().map(|old| old.rate)).unwrap_or(RATE);
+        let rate = rate.or_else(|| old.as_ref().map(|old| old.rate)).unwrap_or(RATE);
         let mut session = Session { source: (says, source.clone()), sink: (hears, sink.clone()), rate };
         let mut deliveries = Vec::new();
         let key = |wish| Key { engine, media, wish };

@@ -175,6 +175,7 @@ impl Connection {
 }
 
 /// What a failed system call means for the connection.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system has errors without end")]
 pub(super) fn fault(error: &io::Error) -> StreamFault {
     let kind = error.kind();
     match kind {

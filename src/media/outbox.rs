@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 #[derive(Default)]
 pub(super) struct Outbox {
     queue: VecDeque<Datagram>,
+    #[expect(clippy::vec_box, reason = "a buffer moves between the queues by its address")]
     free: Vec<Box<[u8; LONGEST]>>,
     /// Datagrams that found the queue full: late sound is worthless.
     dropped: u64,

@@ -176,7 +176,7 @@ impl MediaSession {
         let now = turn.now;
         self.plan.clone_from(plan);
         let chosen = plan.streams.iter().find_map(|stream| Some((stream, plan.transports.get(stream.transport)?)));
-        let transport = chosen.map(|(_, transport)| transport).or(plan.transports.first());
+        let transport = chosen.map(|(_, transport)| transport).or_else(|| plan.transports.first());
         self.set_transport(now, transport);
         match (&self.route, chosen) {
             (Route::Relay { .. }, _) | (Route::Local { .. }, None) => self.stream = None,
@@ -431,7 +431,7 @@ impl MediaSession {
         Handled::Done
     }
 
-    fn handle_rtcp(&mut self, turn: &mut Turn<'_>, bytes: &[u8]) -> Handled {
+    fn handle_rtcp(&mut self, turn: &Turn<'_>, bytes: &[u8]) -> Handled {
         let Some(stream) = &mut self.stream else {
             return match self.route {
                 Route::Relay { peer } => Handled::Relay { peer, rtcp: true },

@@ -132,16 +132,13 @@ impl MediaTransport {
                 if from != rtp || !negotiated {
                     return false;
                 }
-                if self.ssrc.is_none_or(|ssrc| ssrc == packet.ssrc) {
-                    self.ssrc = Some(packet.ssrc);
-                    self.rival = None;
-                } else if self.rival == Some((packet.ssrc, packet.seq)) {
-                    self.ssrc = Some(packet.ssrc);
-                    self.rival = None;
-                } else {
+                let known = self.ssrc.is_none_or(|ssrc| ssrc == packet.ssrc);
+                if !known && self.rival != Some((packet.ssrc, packet.seq)) {
                     self.rival = Some((packet.ssrc, packet.seq.wrapping_add(1)));
                     return false;
                 }
+                self.ssrc = Some(packet.ssrc);
+                self.rival = None;
                 self.heard = Some(now);
                 true
             }

@@ -152,11 +152,10 @@ impl About {
     /// The two descriptions do not go together.
     pub(super) fn no_common_codec(&self, error: &NegotiationError) -> Failure {
         let failure = self.failure("media.no-common-codec").with("cause", error.to_string());
-        match error {
-            NegotiationError::NoCommonCodec { theirs, ours } => {
-                failure.with("offered", ours.join(", ")).with("answered", theirs.join(", "))
-            }
-            _ => failure,
+        if let NegotiationError::NoCommonCodec { theirs, ours } = error {
+            failure.with("offered", ours.join(", ")).with("answered", theirs.join(", "))
+        } else {
+            failure
         }
     }
 

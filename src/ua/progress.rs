@@ -162,12 +162,11 @@ impl Ua {
                 Event::CallEnded { call, by: EndedBy::Local, code: None, failure: None, duration_ms: None, stats: None }
             }
         };
-        self.emit(match event {
-            Event::CallEnded { call, by, code, failure, duration_ms, .. } => {
-                Event::CallEnded { call, by, code, failure, duration_ms, stats }
-            }
-            event => event,
-        });
+        let mut event = event;
+        if let Event::CallEnded { stats: last, .. } = &mut event {
+            *last = stats;
+        }
+        self.emit(event);
     }
 
     pub(super) fn handle_line_timeouts(&mut self, now: Instant) {

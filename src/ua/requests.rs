@@ -200,8 +200,10 @@ impl Ua {
             self.pings.push(ping);
             return;
         }
-        let (peer, protocol) =
-            route.targets.first().map_or((route.local, route.protocol()), |target| (target.addr, target.protocol));
+        let (peer, protocol) = route
+            .targets
+            .first()
+            .map_or_else(|| (route.local, route.protocol()), |target| (target.addr, target.protocol));
         let failure = ping.about.unreachable(error, peer, protocol, &Method::Options);
         self.emit(Event::Pong { target: ping.target, result: Err(failure) });
     }

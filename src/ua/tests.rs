@@ -7,7 +7,7 @@ mod talking;
 
 use super::*;
 use crate::api::{EndedBy, Failure};
-use crate::media::command::{MediaCommand, MediaStats};
+use crate::media::command::MediaCommand;
 use crate::sip::message::{HeaderName, Message, Method, Request, Response, StatusCode};
 
 pub(super) const HERE: &str = "192.0.2.1:5060";
@@ -97,7 +97,7 @@ impl Phone {
                     let closed = matches!(command, MediaCommand::Close);
                     self.media.push(command);
                     if closed {
-                        self.ua.handle_media(self.now, id, MediaEvent::Closed(Box::new(MediaStats::default())));
+                        self.ua.handle_media(self.now, id, MediaEvent::Closed(Box::default()));
                     }
                 }
                 Output::Event(event) => self.events.push_back(event),

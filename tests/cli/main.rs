@@ -1,1 +1,8 @@
 //! The real binary: its output, texts and exit codes.
+
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a test picks one case of many, and runs in real time where it must"
+)]

@@ -1,1 +1,8 @@
 //! Two drivers over real sockets on the loopback interface.
+
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a test picks one case of many, and runs in real time where it must"
+)]

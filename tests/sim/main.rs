@@ -1,5 +1,12 @@
 //! Calls and registrations in the simulated world: virtual clock, seeded network.
 
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a test picks one case of many, and runs in real time where it must"
+)]
+
 mod calls;
 mod kit;
 mod sweep;

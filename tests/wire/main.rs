@@ -1,5 +1,12 @@
 //! Messages on the wire against what they must mean.
 
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a test picks one case of many, and runs in real time where it must"
+)]
+
 mod fuzz;
 mod gaps;
 mod generate;

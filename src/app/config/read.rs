@@ -173,7 +173,12 @@ impl<'a> Reader<'a> {
             let Some((_, value)) = view.iter().find(|(k, _)| *k.get_ref() == name) else { continue };
             match value.get_ref() {
                 DeValue::Table(inner) => views.push((*layer, inner)),
-                other => {
+                other @ (DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_)) => {
                     let bad = Bad::kind("a table", other);
                     let place = self.place(*layer, value.span());
                     self.refuse(&join(&table.path, name), &place, bad);

@@ -6,6 +6,7 @@ use super::super::tones::Tone;
 use crate::time::{Duration, Instant};
 
 /// What a session sends.
+#[expect(clippy::large_enum_variant, reason = "one for each session, and the largest is the usual one")]
 pub(super) enum Feed {
     /// Nothing at all, not even silence.
     Nothing,

@@ -110,7 +110,7 @@ fn a_call_rings_is_answered_and_relayed_and_the_callee_hangs_up() {
 
 #[test]
 fn the_caller_hangs_up_and_the_callee_hears_it() {
-    let (mut lab, mut alice, mut bob) = world();
+    let (mut lab, mut alice, bob) = world();
     let (mut callers, _) = talk(&mut lab, &mut alice, &bob);
     let bye = alice.inside(&mut callers, Method::Bye);
     lab.send(alice.addr, &bye.encode());
@@ -241,7 +241,7 @@ fn one_busy_phone_does_not_end_the_ringing_of_the_other() {
 
 #[test]
 fn a_hold_crosses_and_its_answer_comes_back() {
-    let (mut lab, mut alice, mut bob) = world();
+    let (mut lab, mut alice, bob) = world();
     let (mut callers, _) = talk(&mut lab, &mut alice, &bob);
     let hold = change(&mut alice, &mut callers, &format!("{OFFER}a=sendonly\r\n"));
     lab.send(alice.addr, &hold.encode());
@@ -361,7 +361,7 @@ fn a_broken_offer_never_reaches_the_callee() {
 
 #[test]
 fn stop_cancels_what_rings_and_ends_what_talks() {
-    let (mut lab, mut alice, mut bob) = world();
+    let (mut lab, mut alice, bob) = world();
     talk(&mut lab, &mut alice, &bob);
     lab.pbx.handle_command(lab.now, Command::Stop).expect("it can always stop");
     lab.drain();

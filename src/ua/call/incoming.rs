@@ -151,7 +151,7 @@ impl Call {
     }
 
     pub(super) fn send_progress(
-        &mut self,
+        &self,
         now: Instant,
         cx: &mut Cx<'_, '_>,
         code: StatusCode,
@@ -330,11 +330,8 @@ impl Call {
             }
             return;
         }
-        let code = refusal_of(&request.method).unwrap_or(if request.method == Method::Invite {
-            status(500)
-        } else {
-            StatusCode::OK
-        });
+        let code = refusal_of(&request.method)
+            .unwrap_or_else(|| if request.method == Method::Invite { status(500) } else { StatusCode::OK });
         cx.respond(now, txn, request, code, self);
     }
 

@@ -78,7 +78,7 @@ impl Leg {
     /// The answer to the question; gives back what waited for it. Without a way the peer's last flow is used.
     pub(super) fn handle_routed(
         &mut self,
-        cx: &mut Cx<'_, '_>,
+        cx: &Cx<'_, '_>,
         result: Result<Route, RouteError>,
     ) -> Vec<(Request, Route)> {
         let Path::Asked { uri, waiting, .. } = std::mem::replace(&mut self.path, Path::Unknown) else {
@@ -107,6 +107,7 @@ impl Call {
     }
 
     /// Sends a request whose way is known.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "methods are an open set")]
     pub(super) fn dispatch(&mut self, now: Instant, cx: &mut Cx<'_, '_>, mut request: Request, route: &Route) {
         let contact = super::contact(self.contact_user.as_deref(), route.local, route.protocol());
         match request.method {

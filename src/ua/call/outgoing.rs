@@ -147,7 +147,7 @@ impl Call {
         self.state = State::Calling(Box::new(Calling { dial, since, early: BTreeMap::new() }));
     }
 
-    pub(super) fn cancel_invite(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {
+    pub(super) fn cancel_invite(&self, now: Instant, cx: &mut Cx<'_, '_>) {
         if let Some(invite) = &self.invite {
             cx.cancel(now, invite.txn);
         }
@@ -328,7 +328,7 @@ impl Call {
             .route
             .targets
             .first()
-            .map_or((invite.route.local, invite.route.protocol()), |target| (target.addr, target.protocol));
+            .map_or_else(|| (invite.route.local, invite.route.protocol()), |target| (target.addr, target.protocol));
         self.end(cx, EndedBy::Fault, EndCause::Unreachable { peer, protocol, error });
     }
 

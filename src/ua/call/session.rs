@@ -83,7 +83,11 @@ impl Session {
     pub(super) fn cancel_change(&mut self, cancelled: TxnId) -> Option<Request> {
         match std::mem::replace(&mut self.change, Change::None) {
             Change::Theirs { txn, request, .. } if txn == cancelled => Some(request),
-            change => {
+            change @ (Change::None
+            | Change::Theirs { .. }
+            | Change::Accepted { .. }
+            | Change::Queued
+            | Change::Ours { .. }) => {
                 self.change = change;
                 None
             }
@@ -93,6 +97,7 @@ impl Session {
 
 impl Call {
     /// A request inside our confirmed (or answered) dialog.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "methods are an open set")]
     pub(super) fn handle_in_session(
         &mut self,
         now: Instant,
@@ -235,7 +240,11 @@ impl Call {
         let State::Established(session) = &mut self.state else { return None };
         match std::mem::replace(&mut session.change, Change::None) {
             Change::Theirs { id, txn, request, late } if id == wanted => Some((txn, request, late)),
-            change => {
+            change @ (Change::None
+            | Change::Theirs { .. }
+            | Change::Accepted { .. }
+            | Change::Queued
+            | Change::Ours { .. }) => {
                 session.change = change;
                 None
             }
@@ -257,7 +266,13 @@ impl Call {
                 }
                 Ok(())
             }
-            state => {
+            state @ (State::Routing { .. }
+            | State::Offering { .. }
+            | State::Calling(_)
+            | State::Incoming(_)
+            | State::Answered(_)
+            | State::Established(_)
+            | State::Closing) => {
                 self.state = state;
                 Err(self.wrong_state())
             }
@@ -294,7 +309,11 @@ impl Call {
                     session.leg.ack.clone()
                 }
                 // A repeated 2xx: the same ACK again.
-                change => {
+                change @ (Change::None
+                | Change::Theirs { .. }
+                | Change::Accepted { .. }
+                | Change::Queued
+                | Change::Ours { .. }) => {
                     session.change = change;
                     session.leg.ack.clone()
                 }

@@ -154,7 +154,7 @@ fn a_ping_comes_back_or_says_why_not() {
     let mut phone = Phone::new(UaConfig::default());
     phone.command(Command::Ping { target: "192.0.2.2".into() }).expect("an address");
     let options = phone.request(Method::Options);
-    phone.now = phone.now + ms(40);
+    phone.now += ms(40);
     let mut ok = reply(&options, 200, "b");
     ok.headers.push(HeaderName::ALLOW, "INVITE, BYE");
     ok.headers.push(HeaderName::SERVER, "Bob/1");
