@@ -12,15 +12,15 @@ mod control;
 mod ends;
 mod incoming;
 mod outgoing;
+mod receive;
 mod stream;
+mod watch;
 
 use super::codec::{CODECS, CodecError, CodecSpec};
-use super::command::{AudioSource, MediaEvent, MediaSettings, MediaStats, Route};
+use super::command::{AudioSource, MediaEvent, MediaSettings, Route};
 use super::outbox::Outbox;
-use super::packet::{RtpPacket, is_rtcp};
 use super::resample::Resampler;
 use super::set::{Destination, SoundSink, SoundSource};
-use super::stats::mos;
 use super::transport::MediaTransport;
 use crate::id::{MediaId, SocketId};
 use crate::rng::Rng;
@@ -30,8 +30,9 @@ use control::Control;
 use ends::{Feed, FrameClock, SinkEnd, SourceEnd};
 use incoming::Incoming;
 use outgoing::Outgoing;
+pub(super) use receive::Handled;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use watch::Watch;
 
 /// What a session gets from its set for one turn.
 pub(super) struct Turn<'a> {
@@ -104,34 +105,6 @@ struct Relayed {
     bytes_received: u64,
 }
 
-/// What is told once when it happens.
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    first_packet: Option<Instant>,
-    last_packet: Option<Instant>,
-    /// Since when the peer is expected to send.
-    listening: Option<Instant>,
-    no_audio_told: bool,
-    lost_told: bool,
-    silent_told: bool,
-    digits_told: bool,
-    last_keep_alive: Instant,
-}
-
-/// What the set must do with a packet that a session has accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Handled {
-    /// Nothing more.
-    Done,
-    /// Pass it on to the other leg.
-    Relay {
-        /// The other leg.
-        peer: MediaId,
-        /// RTCP rather than RTP.
-        rtcp: bool,
-    },
-}
-
 impl MediaSession {
     /// Opens a session.
     pub(super) fn new(
@@ -142,16 +115,6 @@ impl MediaSession {
         settings: MediaSettings,
     ) -> Self {
         let now = turn.now;
-        let watch = Watch {
-            first_packet: None,
-            last_packet: None,
-            listening: None,
-            no_audio_told: false,
-            lost_told: false,
-            silent_told: false,
-            digits_told: true,
-            last_keep_alive: now,
-        };
         let mut session = Self {
             id,
             settings,
@@ -162,7 +125,7 @@ impl MediaSession {
             stream: None,
             relayed: Relayed::default(),
             refused: 0,
-            watch,
+            watch: Watch::new(now),
             next_check: (now + CHECK).round_up(GRID),
             checks: 0,
             levels: (None, None),
@@ -264,26 +227,6 @@ impl MediaSession {
         self.tell(turn, MediaEvent::Closed(Box::new(stats)));
     }
 
-    /// A datagram came on one of our sockets.
-    pub(super) fn handle_packet(
-        &mut self,
-        turn: &mut Turn<'_>,
-        socket: SocketId,
-        source: SocketAddr,
-        bytes: &[u8],
-    ) -> Handled {
-        let Some(transport) = &mut self.transport else { return Handled::Done };
-        if transport.is_rtcp(socket) || is_rtcp(bytes) {
-            // RTCP on the RTP socket would be multiplexing, which was not agreed.
-            if !transport.is_rtcp(socket) || !is_rtcp(bytes) || !transport.accepts_rtcp(turn.now, source) {
-                self.refused += 1;
-                return Handled::Done;
-            }
-            return self.handle_rtcp(turn, bytes);
-        }
-        self.handle_rtp(turn, source, bytes)
-    }
-
     /// The instant of [`Self::poll_timeout`] has come.
     pub(super) fn handle_timeout(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
@@ -327,37 +270,6 @@ impl MediaSession {
         Some(to)
     }
 
-    /// Figures up to now.
-    pub(super) fn stats(&self, now: Instant) -> MediaStats {
-        let mut stats = MediaStats {
-            refused: self.refused,
-            mic_db: self.levels.0,
-            speaker_db: self.levels.1,
-            ..MediaStats::default()
-        };
-        let Some(stream) = &self.stream else {
-            stats.sent = self.relayed.sent;
-            stats.received = self.relayed.received;
-            stats.bytes_sent = self.relayed.bytes_sent;
-            stats.bytes_received = self.relayed.bytes_received;
-            return stats;
-        };
-        stats.codec = stream.out.spec.name.to_owned();
-        stats.rate = stream.out.spec.sample_rate;
-        stats.sent = stream.out.packets;
-        stats.bytes_sent = stream.out.octets;
-        stats.rtt_ms = stream.control.rtt_ms;
-        stats.remote_loss = stream.control.remote_loss;
-        stream.incoming.fill(&mut stats);
-        let heard_for = self.watch.first_packet.map_or(Duration::ZERO, |first| now.since(first));
-        let (loss, packets) = stream.incoming.played_over();
-        if heard_for >= MOS_AFTER && packets > 0 {
-            let delay = stats.rtt_ms.unwrap_or(0.0) / 2.0 + stats.buffer_ms + stream.out.ptime.as_secs_f64() * 1000.0;
-            stats.mos = Some(mos(&stats.codec, delay, loss));
-        }
-        stats
-    }
-
     fn set_transport(&mut self, now: Instant, plan: Option<&TransportPlan>) {
         match (&mut self.transport, plan) {
             (Some(transport), Some(plan)) => transport.set_plan(now, plan),
@@ -384,133 +296,6 @@ impl MediaSession {
         transport.rtp_to()
     }
 
-    fn handle_rtp(&mut self, turn: &mut Turn<'_>, source: SocketAddr, bytes: &[u8]) -> Handled {
-        let Ok(packet) = RtpPacket::parse(bytes) else {
-            self.refused += 1;
-            return Handled::Done;
-        };
-        let Some(transport) = &mut self.transport else { return Handled::Done };
-        // A relay does not know the types that its two phones agreed on.
-        let negotiated = match (&self.stream, &self.route) {
-            (Some(stream), _) => stream.incoming.knows(packet.payload_type),
-            (None, Route::Relay { .. }) => true,
-            (None, Route::Local { .. }) => false,
-        };
-        if !transport.accepts_rtp(turn.now, source, &packet, negotiated) {
-            self.refused += 1;
-            return Handled::Done;
-        }
-        if let Some(stream) = &mut self.stream
-            && packet.ssrc == stream.out.ssrc
-            && !stream.collided
-        {
-            // RFC 3550 §8.2. Once only: a peer that sends our own packets back would use any other SSRC too.
-            stream.collided = true;
-            stream.control.send_bye(turn, transport.rtcp_to(), &stream.out, &mut stream.incoming);
-            stream.out.change_ssrc(turn.rng);
-        }
-        self.watch.last_packet = Some(turn.now);
-        self.watch.lost_told = false;
-        if self.watch.first_packet.is_none() {
-            self.watch.first_packet = Some(turn.now);
-            turn.events.push_back((self.id, MediaEvent::FirstPacket));
-        }
-        let Some(stream) = &mut self.stream else {
-            self.relayed.received += 1;
-            self.relayed.bytes_received += packet.payload.len() as u64;
-            return match self.route {
-                Route::Relay { peer } => Handled::Relay { peer, rtcp: false },
-                Route::Local { .. } => Handled::Done,
-            };
-        };
-        if stream.plan.direction.receives() {
-            let (id, now) = (self.id, turn.now);
-            stream.incoming.handle_packet(now, &packet, |event| turn.events.push_back((id, event)));
-            stream.align(now);
-        }
-        Handled::Done
-    }
-
-    fn handle_rtcp(&mut self, turn: &Turn<'_>, bytes: &[u8]) -> Handled {
-        let Some(stream) = &mut self.stream else {
-            return match self.route {
-                Route::Relay { peer } => Handled::Relay { peer, rtcp: true },
-                Route::Local { .. } => Handled::Done,
-            };
-        };
-        match stream.control.handle_packet(turn, bytes, &mut stream.out, &stream.incoming) {
-            Ok(Some(bye)) => {
-                if let Some(transport) = &mut self.transport {
-                    transport.handle_bye(bye);
-                }
-            }
-            Ok(None) => {}
-            Err(()) => self.refused += 1,
-        }
-        Handled::Done
-    }
-
-    /// Every half second: what has not happened, keep-alives, figures.
-    fn check(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now;
-        self.checks += 1;
-        self.next_check = (self.next_check + CHECK).max(now).round_up(GRID);
-        if let Some(since) = self.watch.listening
-            && !self.watch.no_audio_told
-            && self.watch.first_packet.is_none()
-            && now.since(since) >= NO_AUDIO_AFTER
-        {
-            self.watch.no_audio_told = true;
-            self.tell(turn, MediaEvent::NoIncomingAudio);
-        }
-        if let (Some(timeout), Some(since)) = (self.settings.media_timeout, self.watch.listening) {
-            let last = self.watch.last_packet.map_or(since, |last| last.max(since));
-            if !self.watch.lost_told && now.since(last) >= timeout {
-                self.watch.lost_told = true;
-                self.tell(turn, MediaEvent::RtpLost);
-            }
-        }
-        self.check_stream(turn);
-        if self.checks.is_multiple_of(2) {
-            if let Some(stream) = &mut self.stream {
-                self.levels = (stream.out.level.take_db(), stream.incoming.level.take_db());
-            }
-            let stats = self.stats(now);
-            self.tell(turn, MediaEvent::Stats(Box::new(stats)));
-        }
-    }
-
-    fn check_stream(&mut self, turn: &mut Turn<'_>) {
-        let (id, now) = (self.id, turn.now);
-        let silent_path = self.rtp_to(now).is_none();
-        let Some(stream) = &mut self.stream else { return };
-        stream.incoming.handle_timeout(now, |event| turn.events.push_back((id, event)));
-        if !self.watch.digits_told && !stream.out.dtmf.is_busy() {
-            self.watch.digits_told = true;
-            turn.events.push_back((id, MediaEvent::DtmfSent));
-        }
-        if let Feed::Attached(end) = &stream.feed
-            && end.device
-        {
-            let silent = end.silent_for() >= SILENT_AFTER;
-            if silent && !self.watch.silent_told {
-                turn.events.push_back((id, MediaEvent::SilentMicrophone));
-            }
-            self.watch.silent_told = silent;
-        }
-        let quiet = silent_path || matches!(stream.feed, Feed::Nothing);
-        if !quiet {
-            self.watch.last_keep_alive = now;
-        } else if now.since(self.watch.last_keep_alive) + CHECK > KEEP_ALIVE
-            && let Some(to) = self.transport.as_ref().and_then(MediaTransport::rtp_to)
-        {
-            self.watch.last_keep_alive = now;
-            let mut known = [0; 16];
-            let count = known.iter_mut().zip(stream.incoming.payload_types()).map(|(place, pt)| *place = pt).count();
-            stream.out.send_keep_alive(to, &known[..count], turn.outbox);
-        }
-    }
-
     fn tell(&self, turn: &mut Turn<'_>, event: MediaEvent) {
         turn.events.push_back((self.id, event));
     }
@@ -527,8 +312,3 @@ fn codec_spec(codec: &NegotiatedCodec) -> Result<&'static CodecSpec, CodecError>
 /// All deadlines are multiples of it, so that sessions share wake-ups (seam 5).
 pub(super) const GRID: Duration = Duration::from_micros(2500);
 const CHECK: Duration = Duration::from_millis(500);
-const NO_AUDIO_AFTER: Duration = Duration::from_secs(5);
-const SILENT_AFTER: Duration = Duration::from_secs(5);
-/// RFC 6263.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-const MOS_AFTER: Duration = Duration::from_secs(1);

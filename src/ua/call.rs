@@ -11,6 +11,7 @@
 //! [`CallCommand::Answer`]. Who owns the call wires a negotiator to them, or another call (the PBX bridge).
 //! A call in `Closing` is over for its owner and only minds its open transactions.
 
+mod api;
 mod calls;
 mod incoming;
 mod leg;
@@ -19,6 +20,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use api::{Accept, CallCommand, CallEvent, Dial, EndCause, Ending, LegId, NextHop, OfferId, WrongState};
 pub use calls::{Calls, Core};
 
 use crate::api::EndedBy;
@@ -26,8 +28,7 @@ use crate::engine::{Flow, Protocol, StreamFault};
 use crate::id::AccountId;
 use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
 use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
-use crate::time::{Duration, Instant};
-use crate::ua::login::LoginError;
+use crate::time::Instant;
 use calls::Cx;
 use incoming::{Answered, Incoming};
 use leg::Leg;
@@ -40,250 +41,6 @@ use std::net::SocketAddr;
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS";
 /// The type of the bodies that a call carries.
 pub const SDP: &str = "application/sdp";
-
-/// Names one offer of the peer until it is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct OfferId(pub u32);
-
-/// Names one (early) dialog of a call: a fork of an outgoing INVITE, or the only one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LegId(pub u32);
-
-/// How to place a call.
-#[derive(Debug, Clone)]
-pub struct Dial {
-    /// The Request-URI.
-    pub target: Uri,
-    /// To; made from the target when absent.
-    pub to: Option<NameAddr>,
-    /// Who we are, without tag.
-    pub from: NameAddr,
-    /// User part of our Contact.
-    pub contact_user: Option<String>,
-    /// Where the INVITE goes.
-    pub next_hop: NextHop,
-    /// Forces a transport.
-    pub transport: Option<Protocol>,
-    /// Whose credentials answer a challenge of the next hop; only for the account's own server (threats C8).
-    pub login: Option<AccountId>,
-    /// Hops that the INVITE may still take.
-    pub max_forwards: u8,
-    /// User-Agent.
-    pub user_agent: String,
-    /// Cancelled when nobody answers for so long.
-    pub answer_timeout: Option<Duration>,
-}
-
-/// Where an outgoing INVITE goes first.
-#[derive(Debug, Clone)]
-pub enum NextHop {
-    /// To the host of the Request-URI.
-    Target,
-    /// To this server, without a Route header (the registrar of our domain).
-    Server(Uri),
-    /// Through this outbound proxy, as a loose route.
-    Proxy(Uri),
-    /// Along a known route (the flow of a binding).
-    Route(Route),
-}
-
-/// How to take a call.
-#[derive(Debug, Clone)]
-pub struct Accept {
-    /// User part of our Contact.
-    pub contact_user: Option<String>,
-    /// Whose credentials answer a challenge on this flow; only when it is the account's own server.
-    pub login: Option<AccountId>,
-    /// Server header.
-    pub user_agent: String,
-    /// Refused (480) when not answered for so long.
-    pub ring_timeout: Option<Duration>,
-    /// Requests to the peer always go back along the flow that it came on, whatever its Contact says (a PBX, whose
-    /// phones may sit behind NAT and must not send it elsewhere).
-    pub stay_on_flow: bool,
-}
-
-/// What an owner tells a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallCommand {
-    /// Our offer: sends the INVITE after [`CallEvent::Routed`], or a re-INVITE in an established call.
-    Offer {
-        /// SDP.
-        body: Vec<u8>,
-    },
-    /// Tells the caller about progress (180, 183), with SDP for early media.
-    Progress {
-        /// 101 to 199.
-        status: StatusCode,
-        /// The answer so far.
-        body: Option<Vec<u8>>,
-    },
-    /// Accepts an offer, and with it the call or the change. To [`CallEvent::OfferWanted`] the body is our own offer.
-    Answer {
-        /// Which offer.
-        id: OfferId,
-        /// SDP.
-        body: Vec<u8>,
-    },
-    /// Refuses an offer: before the call is answered this refuses the call.
-    Refuse {
-        /// Which offer.
-        id: OfferId,
-        /// 400 to 699.
-        status: StatusCode,
-    },
-    /// Refuses an incoming call (300 to 699), also before its offer came up.
-    Reject {
-        /// The status.
-        status: StatusCode,
-    },
-    /// Ends the call in any state: CANCEL, BYE or 480.
-    HangUp,
-}
-
-/// What a call tells its owner.
-#[derive(Debug, Clone)]
-pub enum CallEvent {
-    /// The way is known: our address towards the peer. Wants [`CallCommand::Offer`]. Comes again when another server is tried.
-    Routed {
-        /// Our SIP address; its IP is the one to announce in SDP.
-        local: SocketAddr,
-        /// The server that is tried.
-        peer: SocketAddr,
-    },
-    /// The peer offers: in its INVITE or a re-INVITE.
-    Offer {
-        /// Names it in the answer.
-        id: OfferId,
-        /// SDP as it came.
-        body: Vec<u8>,
-        /// The address that it came to; its IP is the one to announce.
-        local: SocketAddr,
-    },
-    /// An INVITE or re-INVITE without offer: ours goes out as the body of [`CallCommand::Answer`].
-    OfferWanted {
-        /// Names it in the answer.
-        id: OfferId,
-        /// The address that it came to.
-        local: SocketAddr,
-    },
-    /// An answer to our offer. `early`: in a provisional response, more forks may answer.
-    Answer {
-        /// Which dialog; each fork needs its own negotiator.
-        leg: LegId,
-        /// SDP as it came.
-        body: Vec<u8>,
-        /// Before the final response.
-        early: bool,
-    },
-    /// 101 to 199 came.
-    Ringing {
-        /// Which dialog.
-        leg: LegId,
-        /// The status.
-        status: StatusCode,
-    },
-    /// The call is up: a 2xx came, or the ACK for ours. Its answer has come before, if there is one.
-    Established {
-        /// The dialog that won.
-        leg: LegId,
-    },
-    /// Our re-INVITE was refused; the session goes on as it was.
-    OfferRefused {
-        /// Status, 408 and 503 for silence and broken transport.
-        status: StatusCode,
-        /// 491: both sides offered at once; try again after this time (§14.1).
-        retry_after: Option<Duration>,
-    },
-    /// The change that we accepted is confirmed by the ACK (with its answer, if ours was the offer, as `Answer`).
-    ChangeDone,
-    /// The call is over. Nothing follows but what it owes the network.
-    Ended(Ending),
-}
-
-/// Why a call is over.
-#[derive(Debug, Clone)]
-pub struct Ending {
-    /// Who ended it.
-    pub by: EndedBy,
-    /// The reason.
-    pub cause: EndCause,
-}
-
-/// The reason of an [`Ending`].
-#[derive(Debug, Clone)]
-pub enum EndCause {
-    /// One side hung up an established call.
-    HungUp,
-    /// We gave up an outgoing call before it was answered.
-    Cancelled,
-    /// The caller gave up.
-    CallerGone,
-    /// We refused an incoming call.
-    Refused(StatusCode),
-    /// The peer or a server refused ours.
-    Rejected {
-        /// Its response.
-        response: Box<Response>,
-        /// Where it came from.
-        flow: Flow,
-    },
-    /// Nobody answered in time: the call was cancelled, or refused by 480.
-    NoAnswer {
-        /// How long it rang.
-        after: Duration,
-    },
-    /// There is no way to the callee.
-    NoRoute(RouteError),
-    /// The server did not react, or the connection failed.
-    Unreachable {
-        /// Where we sent to.
-        peer: SocketAddr,
-        /// UDP or TCP.
-        protocol: Protocol,
-        /// Silence or a broken connection.
-        error: TxnError,
-    },
-    /// A challenge that could not be answered.
-    Login {
-        /// Why.
-        error: LoginError,
-        /// The challenge.
-        response: Box<Response>,
-        /// Where it came from.
-        flow: Flow,
-    },
-    /// Our 2xx was never acknowledged (64·T1).
-    NoAck,
-    /// The peer broke the rules of dialogs (no Contact, unreadable headers).
-    Broken(String),
-}
-
-impl EndCause {
-    /// The SIP status that stands for it, if there is one.
-    pub fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Refused(status) => Some(*status),
-            Self::Rejected { response, .. } | Self::Login { response, .. } => Some(response.status),
-            Self::Unreachable { error, .. } => Some(error.status()),
-            Self::CallerGone => StatusCode::new(487),
-            Self::HungUp
-            | Self::Cancelled
-            | Self::NoAnswer { .. }
-            | Self::NoRoute(_)
-            | Self::NoAck
-            | Self::Broken(_) => None,
-        }
-    }
-}
-
-/// A command that makes no sense in the state the call is in; nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the call is {state}")]
-pub struct WrongState {
-    /// The state in a word, as in the snapshot.
-    pub state: &'static str,
-}
 
 /// One INVITE usage.
 #[derive(Debug)]

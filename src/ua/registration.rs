@@ -7,16 +7,17 @@
 //!    └───────────── 2xx or failure ◀── Unregistering ◀──┘ stop
 //! ```
 
+mod request;
+mod response;
+
 use super::account::AccountConfig;
-use super::call::{Core, contact};
+use super::call::Core;
 use super::failure::About;
-use super::login::LoginError;
 use crate::api::Event;
-use crate::engine::Flow;
 use crate::id::AccountId;
 use crate::rng::Rng;
 use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
-use crate::sip::message::{CSeq, Contacts, HeaderName, Method, NameAddr, Request, Response};
+use crate::sip::message::{Method, NameAddr, Request};
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -255,164 +256,6 @@ impl Registration {
             | State::Backoff { .. }
             | State::Stopped) => self.state = state,
         }
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "an input, what it may use, and where its events go")]
-    pub(super) fn handle_response(
-        &mut self,
-        now: Instant,
-        core: &mut Core<'_>,
-        config: &AccountConfig,
-        user_agent: &str,
-        response: &Response,
-        flow: Flow,
-        out: &mut VecDeque<Event>,
-    ) {
-        if response.status.is_provisional() {
-            return;
-        }
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Registering { mut request, route, challenges, .. } => match response.status.code() {
-                200..=299 => self.accepted(now, core, &request, route, response, out),
-                401 | 407 => match self.answer(core, &mut request, response, flow, &route, challenges) {
-                    Ok(()) => {
-                        let txn = core.endpoint.request(now, (*request).clone(), &route);
-                        self.state = State::Registering { txn, request, route, challenges: challenges + 1 };
-                    }
-                    Err(error) => self.give_up(about(config).login(&error, response), out),
-                },
-                423 => {
-                    let least = response.headers.seconds(&HeaderName::MIN_EXPIRES).unwrap_or(0);
-                    if least > self.expires && least <= MAX_EXPIRES {
-                        self.expires = least;
-                        let request = Box::new(self.request(core, config, user_agent, &route, least));
-                        let txn = core.endpoint.request(now, (*request).clone(), &route);
-                        self.state = State::Registering { txn, request, route, challenges };
-                    } else {
-                        self.give_up(about(config).refused_registration(response), out);
-                    }
-                }
-                408 | 480 | 500..=699 => {
-                    let after = response.headers.seconds(&HeaderName::RETRY_AFTER);
-                    self.back_off(now, core, about(config).refused_registration(response), after, out);
-                }
-                _ => self.give_up(about(config).refused_registration(response), out),
-            },
-            State::Unregistering { mut request, route, challenges, .. } => {
-                let asked = matches!(response.status.code(), 401 | 407);
-                let wanted = request.headers.expires() == Some(0);
-                if response.status.is_success() && !wanted {
-                    // The REGISTER that was on its way when we were told to stop.
-                    let request = Box::new(self.request(core, config, user_agent, &route, 0));
-                    let txn = core.endpoint.request(now, (*request).clone(), &route);
-                    self.state = State::Unregistering { txn, request, route, challenges };
-                } else if asked && self.answer(core, &mut request, response, flow, &route, challenges).is_ok() {
-                    let txn = core.endpoint.request(now, (*request).clone(), &route);
-                    self.state = State::Unregistering { txn, request, route, challenges: challenges + 1 };
-                } else {
-                    self.gone(out);
-                }
-            }
-            state @ (State::Idle
-            | State::Routing { .. }
-            | State::Registered { .. }
-            | State::Backoff { .. }
-            | State::Stopped) => self.state = state,
-        }
-    }
-
-    fn accepted(
-        &mut self,
-        now: Instant,
-        core: &mut Core<'_>,
-        request: &Request,
-        route: Route,
-        response: &Response,
-        out: &mut VecDeque<Event>,
-    ) {
-        let Ok(ours) = request.headers.contact() else { return };
-        let listed = match response.headers.contacts() {
-            Ok(Contacts::List(list)) => list.into_iter().find(|entry| entry.uri.same_as(&ours.uri)),
-            Ok(Contacts::Star) | Err(_) => None,
-        };
-        let granted = listed
-            .as_ref()
-            .and_then(|entry| entry.params.get("expires"))
-            .and_then(|seconds| seconds.parse().ok())
-            .or_else(|| response.headers.expires())
-            .unwrap_or(self.expires)
-            .clamp(1, MAX_EXPIRES);
-        // Refresh between 80 and 90 % of the lifetime: phones that started together drift apart.
-        let lifetime = Duration::from_secs(u64::from(granted));
-        let share = 0.8 + 0.1 * core.rng.unit();
-        let refreshed = self.binding.is_some();
-        self.failures = 0;
-        self.state = State::Registered { refresh_at: now + lifetime.mul_f64(share) };
-        self.binding = Some(Binding { contact: ours.clone(), route, expires_at: now + lifetime });
-        out.push_back(Event::Registered {
-            account: self.account,
-            contact: ours.uri.to_string(),
-            expires: granted,
-            refreshed,
-        });
-    }
-
-    /// Only challenges from the server that the REGISTER went to are answered (threats C8).
-    fn answer(
-        &mut self,
-        core: &mut Core<'_>,
-        request: &mut Request,
-        response: &Response,
-        flow: Flow,
-        route: &Route,
-        challenges: u8,
-    ) -> Result<(), LoginError> {
-        let Some(login) = core.logins.get_mut(&self.account) else { return Err(LoginError::NoCredentials) };
-        let ours = route.targets.first().is_some_and(|target| target.addr == flow.peer);
-        if !ours || challenges >= MAX_CHALLENGES {
-            return Err(LoginError::Stranger { address: flow.peer });
-        }
-        login.answer(core.rng, response, request)?;
-        self.seq = self.seq.saturating_add(1);
-        request.headers.set(HeaderName::CSEQ, CSeq { seq: self.seq, method: Method::Register }.to_string());
-        Ok(())
-    }
-
-    fn request(
-        &mut self,
-        core: &mut Core<'_>,
-        config: &AccountConfig,
-        user_agent: &str,
-        route: &Route,
-        expires: u32,
-    ) -> Request {
-        self.seq = self.seq.saturating_add(1);
-        let mut registrar = config.registrar.clone();
-        registrar.user = None;
-        let mut request = Request::new(Method::Register, registrar);
-        let contact = match &self.binding {
-            Some(binding) if expires == 0 => binding.contact.clone(),
-            Some(_) | None => contact(Some(&self.contact_user), route.local, route.protocol()),
-        };
-        let headers = &mut request.headers;
-        if let Some(proxy) = &config.proxy {
-            let hop = proxy.clone().with_param("lr", None);
-            headers.push(HeaderName::ROUTE, NameAddr::new(hop).to_string());
-        }
-        let aor = NameAddr::new(config.aor.clone());
-        headers.push(HeaderName::MAX_FORWARDS, "70");
-        headers.push(HeaderName::FROM, aor.clone().with_param("tag", self.tag.as_str()).to_string());
-        headers.push(HeaderName::TO, aor.to_string());
-        headers.push(HeaderName::CALL_ID, self.call_id.clone());
-        headers.push(HeaderName::CSEQ, CSeq { seq: self.seq, method: Method::Register }.to_string());
-        headers.push(HeaderName::CONTACT, contact.to_string());
-        headers.push(HeaderName::EXPIRES, expires.to_string());
-        headers.push(HeaderName::ALLOW, super::call::ALLOW);
-        headers.push(HeaderName::USER_AGENT, user_agent);
-        if let Some(login) = core.logins.get_mut(&self.account) {
-            login.preemptive(&mut request);
-        }
-        request
     }
 
     /// Tries again later, longer each time, and not all phones at once.

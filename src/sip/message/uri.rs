@@ -1,9 +1,13 @@
 //! SIP, SIPS and tel URIs (RFC 3261 §19.1, RFC 3966, RFC 5118 for IPv6).
 
+mod compare;
+mod host;
+
+pub use host::Host;
+
 use super::Params;
-use super::grammar::{decimal, escape, unescape, unescape_bytes};
+use super::grammar::{escape, unescape};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// A URI in a request line or a header.
@@ -48,15 +52,6 @@ impl Scheme {
             Self::Other(name) => name,
         }
     }
-}
-
-/// The host of a [`Uri`] or a Via.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Host {
-    /// A literal address (IPv6 in brackets on the wire).
-    Ip(IpAddr),
-    /// A name, lower case.
-    Name(String),
 }
 
 /// Why a URI is not one.
@@ -131,92 +126,11 @@ impl Uri {
     pub fn user_unescaped(&self) -> Option<String> {
         self.user.as_deref().map(unescape)
     }
-
-    /// Compares as RFC 3261 §19.1.4 and, for `tel:`, RFC 3966 §4 say; not transitive, therefore not `Eq`.
-    pub fn same_as(&self, other: &Self) -> bool {
-        if self.scheme != other.scheme {
-            return false;
-        }
-        match self.scheme {
-            Scheme::Sip | Scheme::Sips => {
-                let same_user = |a: &Option<String>, b: &Option<String>| match (a, b) {
-                    (None, None) => true,
-                    (Some(a), Some(b)) => a == b || normal_escapes(a) == normal_escapes(b),
-                    (Some(_), None) | (None, Some(_)) => false,
-                };
-                same_user(&self.user, &other.user)
-                    && same_user(&self.password, &other.password)
-                    && self.host == other.host
-                    && self.port == other.port
-                    && same_params(&self.params, &other.params)
-                    && same_headers(self.headers.as_deref(), other.headers.as_deref())
-            }
-            Scheme::Tel => {
-                let digits = |uri: &Self| -> String {
-                    let number = uri.user.as_deref().unwrap_or_default();
-                    number.chars().filter(|c| !"-.()".contains(*c)).map(|c| c.to_ascii_lowercase()).collect()
-                };
-                digits(self) == digits(other) && equal_params(&self.params, &other.params)
-            }
-            Scheme::Other(_) => self == other,
-        }
-    }
 }
 
 /// What may stand in a user part without an escape (§25.1: unreserved and user-unreserved).
 fn is_user_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte)
-}
-
-/// One spelling for all that §19.1.4 holds equal: an escaped character that needs no escape is that character.
-fn normal_escapes(text: &str) -> Vec<u8> {
-    // A reserved character and its escape differ (`%40` against `@`), but the reserved ones cannot stand bare in
-    // a parsed user part, so that undoing every escape keeps apart what is apart.
-    unescape_bytes(text)
-}
-
-fn same_params(a: &Params, b: &Params) -> bool {
-    let one_way = |a: &Params, b: &Params| {
-        a.iter().all(|(name, value)| {
-            if b.has(name) {
-                same_value(value, b.get(name))
-            } else {
-                // These count as different from their default even when they spell it out.
-                !["user", "ttl", "method", "maddr", "transport"].iter().any(|one| name.eq_ignore_ascii_case(one))
-            }
-        })
-    };
-    one_way(a, b) && one_way(b, a)
-}
-
-fn equal_params(a: &Params, b: &Params) -> bool {
-    let one_way = |a: &Params, b: &Params| a.iter().all(|(name, value)| b.has(name) && same_value(value, b.get(name)));
-    one_way(a, b) && one_way(b, a)
-}
-
-fn same_value(a: Option<&str>, b: Option<&str>) -> bool {
-    match (a, b) {
-        (None, None) => true,
-        (Some(a), Some(b)) => unescape_bytes(a).eq_ignore_ascii_case(&unescape_bytes(b)),
-        (Some(_), None) | (None, Some(_)) => false,
-    }
-}
-
-fn same_headers(a: Option<&str>, b: Option<&str>) -> bool {
-    let list = |text: Option<&str>| {
-        let mut list: Vec<_> = text
-            .unwrap_or_default()
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (unescape(name).to_ascii_lowercase(), unescape_bytes(value))
-            })
-            .collect();
-        list.sort();
-        list
-    };
-    list(a) == list(b)
 }
 
 impl FromStr for Uri {
@@ -319,95 +233,6 @@ impl fmt::Display for Uri {
         match &self.headers {
             Some(headers) => write!(f, "?{headers}"),
             None => Ok(()),
-        }
-    }
-}
-
-impl Host {
-    /// The literal address, if it is one.
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Self::Ip(ip) => Some(*ip),
-            Self::Name(_) => None,
-        }
-    }
-
-    /// Reads `host[:port]`.
-    pub(super) fn parse_with_port(text: &str) -> Result<(Self, Option<u16>), UriError> {
-        let (host, port) = if text.starts_with('[') {
-            let close = text.find(']').ok_or_else(|| UriError::BadHost(text.to_owned()))?;
-            let (host, rest) = text.split_at(close + 1);
-            match rest.strip_prefix(':') {
-                Some(port) => (host, Some(port)),
-                None if rest.is_empty() => (host, None),
-                None => return Err(UriError::BadHost(text.to_owned())),
-            }
-        } else {
-            match text.split_once(':') {
-                Some((_, port)) if port.contains(':') => return Err(UriError::BadHost(text.to_owned())),
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            }
-        };
-        let port = match port {
-            Some(port) => Some(
-                decimal(port)
-                    .and_then(|number| u16::try_from(number).ok())
-                    .ok_or_else(|| UriError::BadPort(port.to_owned()))?,
-            ),
-            None => None,
-        };
-        Ok((host.parse()?, port))
-    }
-}
-
-impl FromStr for Host {
-    type Err = UriError;
-
-    fn from_str(text: &str) -> Result<Self, UriError> {
-        if text.is_empty() {
-            return Err(UriError::NoHost);
-        }
-        let bad = || UriError::BadHost(text.to_owned());
-        if let Some(inner) = text.strip_prefix('[') {
-            let inner = inner.strip_suffix(']').ok_or_else(bad)?;
-            // The grammar of RFC 3261 wrongly lets three colons stand before an embedded IPv4 address (RFC 5118 §4.10).
-            let address = inner
-                .parse::<Ipv6Addr>()
-                .or_else(|error| if inner.contains('.') { inner.replacen(":::", "::", 1).parse() } else { Err(error) });
-            return address.map(|ip| Self::Ip(ip.into())).map_err(|_| bad());
-        }
-        if let Ok(ip) = text.parse::<Ipv4Addr>() {
-            return Ok(Self::Ip(ip.into()));
-        }
-        let legal = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-        // A last label of digits only would be an IPv4 address in one of its odd spellings.
-        let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
-        if !legal || text.len() > 255 || !last.bytes().any(|byte| !byte.is_ascii_digit()) {
-            return Err(bad());
-        }
-        Ok(Self::Name(text.to_ascii_lowercase()))
-    }
-}
-
-impl From<IpAddr> for Host {
-    fn from(ip: IpAddr) -> Self {
-        Self::Ip(ip)
-    }
-}
-
-impl From<SocketAddr> for Host {
-    fn from(address: SocketAddr) -> Self {
-        Self::Ip(address.ip())
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
-            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
-            Self::Name(name) => f.write_str(name),
         }
     }
 }
