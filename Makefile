@@ -23,6 +23,9 @@ lint: packages ## formatting, clippy, documentation
 fmt: ## format the tree
 	$(CARGO) fmt
 
+bench: packages ## measure, beside baresip and pjsua where they are; keeps tests/bench/RESULTS.md (ROWS="start many" runs some)
+	$(CARGO) bench --locked --bench bench -- $(ROWS)
+
 build: packages ## the release binary
 	$(CARGO) build --locked --release
 
