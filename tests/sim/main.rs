@@ -9,4 +9,5 @@
 
 mod calls;
 mod kit;
+mod registration;
 mod sweep;

@@ -102,6 +102,8 @@ struct Session {
     cnonce: String,
     uses: u32,
     stale_in_a_row: u8,
+    /// The server has refused the password: it is not shown again unasked.
+    refused: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -157,7 +159,8 @@ impl DigestClient {
         for asker in Asker::BOTH {
             request.headers.remove(&asker.credentials());
         }
-        for key in self.sessions.keys().cloned().collect::<Vec<_>>() {
+        let welcome = self.sessions.iter().filter(|(_, session)| !session.refused);
+        for key in welcome.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.add_credentials(&key, request);
         }
     }
@@ -185,7 +188,7 @@ impl DigestClient {
             algorithm: challenge.algorithm.as_str(),
         };
         let mut stale_in_a_row = 0;
-        if let Some(session) = self.sessions.get(&key) {
+        if let Some(session) = self.sessions.get_mut(&key) {
             if challenge.algorithm.hash < session.challenge.algorithm.hash {
                 let (before, now) = (session.challenge.algorithm.as_str(), challenge.algorithm.as_str());
                 return Err(AuthError::WeakerThanBefore { realm, before, now });
@@ -196,17 +199,17 @@ impl DigestClient {
                 let same_nonce = sent.get("nonce") == Some(challenge.nonce.as_str());
                 if challenge.stale {
                     stale_in_a_row = session.stale_in_a_row.saturating_add(1);
-                } else if fresh || same_nonce {
-                    return Err(rejected);
                 }
-                if stale_in_a_row > MAX_STALE || (challenge.stale && same_nonce) {
+                let final_word = if challenge.stale { same_nonce } else { fresh || same_nonce };
+                if final_word || stale_in_a_row > MAX_STALE {
+                    session.refused = true;
                     return Err(rejected);
                 }
             }
         } else if self.sessions.len() >= MAX_REALMS {
             self.sessions.pop_first();
         }
-        let session = Session { challenge, cnonce: rng.token(96), uses: 0, stale_in_a_row };
+        let session = Session { challenge, cnonce: rng.token(96), uses: 0, stale_in_a_row, refused: false };
         self.sessions.insert(key.clone(), session);
         Ok(key)
     }

@@ -5,6 +5,7 @@
 //! The same seed gives the same run, to the byte.
 
 pub mod network;
+pub mod script;
 pub mod sound;
 
 use bellwire::api::{Command, CommandError, Event, Reply};
@@ -267,6 +268,35 @@ impl World {
         self.nodes[node.0].host = Host::Off;
         self.nodes[node.0].deadline = None;
         self.nodes[node.0].sets.clear();
+    }
+
+    /// The PBX begins anew in the same place and knows nothing of what was.
+    pub fn restart_pbx(&mut self, node: NodeId, config: PbxConfig) {
+        let (now, seed, rng) = (self.now, self.rng.bytes(), self.rng.fork());
+        let node_ref = &mut self.nodes[node.0];
+        let (sockets, listeners) = (node_ref.sip_sockets.clone(), node_ref.listeners.clone());
+        node_ref.host = Host::Pbx(Box::new(Pbx::new(now, config, sockets, listeners, seed)));
+        let epoch = Epoch::new(Instant::ZERO, Duration::from_secs(1_800_000_000));
+        node_ref.sets = vec![MediaSet::new(SetId(0), rng, epoch)];
+        node_ref.set_of.clear();
+        for socket in std::mem::take(&mut node_ref.leased) {
+            if let Some(addr) = node_ref.addr_of.remove(&socket) {
+                node_ref.ports.remove(&addr);
+            }
+        }
+        for (conn, pipe) in std::mem::take(&mut node_ref.pipes) {
+            let _ = conn;
+            self.enqueue(now, Delivery::Stream { node: pipe.node, conn: pipe.conn, event: PipeEvent::Closed });
+        }
+        self.drain(node.0);
+    }
+
+    /// The PBX of a node, to look into it.
+    pub fn pbx_of(&self, node: NodeId) -> &Pbx {
+        match &self.nodes[node.0].host {
+            Host::Pbx(pbx) => pbx,
+            Host::Ua(_) | Host::Script(_) | Host::Off => self.fail("that node is no PBX"),
+        }
     }
 
     pub fn command(&mut self, node: NodeId, command: Command) -> Result<Reply, CommandError> {
