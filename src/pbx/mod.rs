@@ -166,6 +166,7 @@ impl Pbx {
                 | EndpointEvent::Response { .. }
                 | EndpointEvent::Failed { .. }
                 | EndpointEvent::Routed { .. }
+                | EndpointEvent::Disconnected { .. }
                 | EndpointEvent::Terminated { .. },
             )
             | None => {}

@@ -225,6 +225,13 @@ impl Ua {
                 }),
                 None => self.handle_ping_routed(now, id, result),
             },
+            EndpointEvent::Disconnected { conn } => {
+                for id in self.registrations.keys().copied().collect::<Vec<_>>() {
+                    self.with_registration(id, |registration, core, _, _, _| {
+                        registration.handle_disconnected(now, core, conn);
+                    });
+                }
+            }
             // An ACK for a call that is gone, a CANCEL for one that was refused, the end of somebody's transaction.
             EndpointEvent::Ack { .. } | EndpointEvent::Cancelled { .. } | EndpointEvent::Terminated { .. } => {}
         }

@@ -7,6 +7,7 @@
 //!    └───────────── 2xx or failure ◀── Unregistering ◀──┘ stop
 //! ```
 
+mod keep;
 mod request;
 mod response;
 
@@ -14,6 +15,7 @@ use super::account::AccountConfig;
 use super::call::Core;
 use super::failure::About;
 use crate::api::Event;
+use crate::engine::Flow;
 use crate::id::AccountId;
 use crate::rng::Rng;
 use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
@@ -50,6 +52,9 @@ struct Binding {
     contact: NameAddr,
     route: Route,
     expires_at: Instant,
+    /// The way that the registrar's answer came along, and when it is used next lest it close.
+    flow: Flow,
+    keep_at: Instant,
 }
 
 #[derive(Debug)]
@@ -139,7 +144,8 @@ impl Registration {
             | State::Unregistering { .. }
             | State::Stopped => None,
         };
-        crate::time::earliest(next, self.binding.as_ref().map(|binding| binding.expires_at))
+        let binding = self.binding.as_ref().map(|binding| binding.expires_at.min(binding.keep_at));
+        crate::time::earliest(next, binding)
     }
 
     pub(super) fn handle_timeout(
@@ -153,6 +159,7 @@ impl Registration {
             self.binding = None;
             out.push_back(Event::Unregistered { account: self.account });
         }
+        self.keep_flow(now, core);
         let due = match &self.state {
             State::Registered { refresh_at } => *refresh_at <= now,
             State::Backoff { retry_at } => *retry_at <= now,

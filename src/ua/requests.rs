@@ -117,7 +117,7 @@ impl Ua {
             login: account.filter(|_| trusted),
             user_agent: self.config.user_agent.clone(),
             ring_timeout: Some(self.config.call.ring_timeout),
-            stay_on_flow: false,
+            stay_on_flow: is_behind_nat(&request, &flow),
         };
         let config = account.and_then(|id| self.account(id));
         let about = About {
@@ -220,4 +220,17 @@ fn codecs_of(sdp: &Sdp) -> Vec<String> {
         .collect();
     names.dedup();
     names
+}
+
+/// Whether the caller sits behind a NAT and called us without a proxy: its Via and its Contact name an address that its
+/// request did not come from (RFC 3581), so that only the way back leads to it.
+fn is_behind_nat(request: &Request, flow: &Flow) -> bool {
+    let headers = &request.headers;
+    let (Ok(vias), Ok(proxies), Ok(contact)) = (headers.vias(), headers.record_routes(), headers.contact()) else {
+        return false;
+    };
+    let ([via], true) = (vias.as_slice(), proxies.is_empty()) else { return false };
+    let named = via.host.ip();
+    named.is_some_and(|ip| ip != flow.peer.ip().to_canonical())
+        && contact.uri.host.as_ref().and_then(|host| host.ip()) == named
 }

@@ -32,6 +32,7 @@ pub(super) struct Phone {
     pub(super) events: VecDeque<Event>,
     pub(super) media: Vec<MediaCommand>,
     pub(super) leases: usize,
+    pub(super) kept_alive: usize,
     next_port: u16,
     deadline: Option<Instant>,
     pub(super) no_lease: bool,
@@ -55,6 +56,7 @@ impl Phone {
             events: VecDeque::new(),
             media: Vec::new(),
             leases: 0,
+            kept_alive: 0,
             next_port: 20_000,
             deadline: None,
             no_lease: false,
@@ -66,6 +68,7 @@ impl Phone {
     pub(super) fn drain(&mut self) {
         loop {
             match self.ua.poll_output() {
+                Output::Transmit(transmit) if transmit.bytes == b"\r\n\r\n" => self.kept_alive += 1,
                 Output::Transmit(transmit) => {
                     let message = Message::parse(&transmit.bytes).expect("we send what can be read");
                     self.sent.push_back((transmit.flow.peer, message));

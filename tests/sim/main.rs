@@ -8,6 +8,8 @@
 )]
 
 mod calls;
+mod interfaces;
 mod kit;
+mod nat;
 mod registration;
 mod sweep;

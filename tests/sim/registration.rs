@@ -210,6 +210,38 @@ fn a_wrong_password_is_tried_once_and_never_again_by_itself() {
 }
 
 #[test]
+fn a_phone_stays_registered_for_a_day_though_each_nonce_ends_after_five_minutes() {
+    let mut world = World::new(10);
+    let pbx = world.pbx("pbx", &[SERVER], users(&["alice"]));
+    let alice = world.ua("alice", &["10.0.0.1"], account("alice", SERVER, "alice-secret"));
+    world.run_until(alice, registered);
+    world.run_for(secs(24 * 3600));
+    assert_eq!(world.pbx_of(pbx).bindings(), 1);
+    assert!(!world.events(alice).into_iter().any(failed), "{:?}", world.events(alice));
+    assert!(world.ladder.iter().any(|arrow| arrow.text.contains("stale=true")), "no nonce ever went stale");
+    world.command(alice, Command::Stop).unwrap();
+    world.run_until(alice, |event| matches!(event, Event::Stopped));
+    world.assert_quiet();
+}
+
+#[test]
+fn a_server_that_calls_every_nonce_stale_is_given_up() {
+    let (mut world, alice, registrar) = alone();
+    let mut asked = 0;
+    let end = world.now + secs(60);
+    while world.now < end {
+        world.run_for(Duration::from_millis(100));
+        for heard in registrar.requests(&mut world) {
+            asked += 1;
+            let header = format!("Digest realm=\"r\", nonce=\"n{asked}\", stale=true, algorithm=MD5, qop=\"auth\"");
+            registrar.reply(&mut world, &heard, 401, &[(HeaderName::WWW_AUTHENTICATE, &header)]);
+        }
+    }
+    assert!((2..=6).contains(&asked), "{asked} requests");
+    assert!(world.events(alice).into_iter().any(failed));
+}
+
+#[test]
 fn an_interval_too_brief_is_raised_and_kept() {
     let (mut world, alice, registrar) = alone();
     let first = registrar.request(&mut world, Method::Register);

@@ -198,7 +198,8 @@ impl DigestClient {
                 let fresh = sent.get("nonce") == Some(session.challenge.nonce.as_str()) && session.uses <= 1;
                 let same_nonce = sent.get("nonce") == Some(challenge.nonce.as_str());
                 if challenge.stale {
-                    stale_in_a_row = session.stale_in_a_row.saturating_add(1);
+                    // A nonce that has served before went stale with time; one that never served says that none will.
+                    stale_in_a_row = if fresh { session.stale_in_a_row.saturating_add(1) } else { 1 };
                 }
                 let final_word = if challenge.stale { same_nonce } else { fresh || same_nonce };
                 if final_word || stale_in_a_row > MAX_STALE {

@@ -89,6 +89,11 @@ pub enum EndpointEvent {
         /// The route.
         result: Result<Route, RouteError>,
     },
+    /// A connection that was up is gone; its transactions have been told already.
+    Disconnected {
+        /// The connection.
+        conn: ConnId,
+    },
     /// A transaction is gone; nothing more comes of it.
     Terminated {
         /// The transaction.

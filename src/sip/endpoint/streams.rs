@@ -1,6 +1,6 @@
 //! Stream connections of an endpoint: what arrives on them and what becomes of their transactions (RFC 3261 §18).
 
-use super::{Endpoint, EndpointOutput};
+use super::{Endpoint, EndpointEvent, EndpointOutput};
 use crate::engine::{Flow, FlowVia, Protocol, StreamEvent, StreamFault, Transmit};
 use crate::id::ConnId;
 use crate::sip::message::{HeaderName, Message, StatusCode};
@@ -114,9 +114,24 @@ impl Endpoint {
     }
 
     fn lose(&mut self, now: Instant, conn: ConnId, fault: StreamFault) {
-        if self.connections.remove(conn).is_some() {
+        if let Some(connection) = self.connections.remove(conn) {
             self.fail_clients(now, conn, fault);
+            if matches!(connection.state, State::Open { .. }) {
+                self.event(EndpointEvent::Disconnected { conn });
+            }
         }
+    }
+
+    /// Keeps NATs and firewalls along `flow` open (RFC 5626 §3.5.1, §4.4.1): two line ends. A peer that leaves them
+    /// unanswered for 10 s on a stream has lost the connection, and so have we.
+    pub fn keep_alive(&mut self, now: Instant, flow: &Flow) {
+        if let FlowVia::Conn(conn) = flow.via {
+            if self.flow_of(conn).is_none() {
+                return;
+            }
+            self.connections.ping(now, conn);
+        }
+        self.out.push_back(EndpointOutput::Transmit(Transmit { bytes: b"\r\n\r\n".to_vec(), flow: *flow }));
     }
 
     /// The flow to `peer`: over a connection that exists, else over a new one that is asked for here.

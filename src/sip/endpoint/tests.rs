@@ -135,6 +135,7 @@ fn short(output: &EndpointOutput) -> String {
             EndpointEvent::Routed { result: Ok(route), .. } => format!("routed from {}", route.local),
             EndpointEvent::Routed { result: Err(error), .. } => format!("not routed: {error}"),
             EndpointEvent::Terminated { .. } => "terminated".to_owned(),
+            EndpointEvent::Disconnected { .. } => "disconnected".to_owned(),
         },
     }
 }

@@ -22,6 +22,8 @@ const MAX_WAITING: usize = 64 * 1024;
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(32);
 const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
+/// RFC 5626 §4.4.1.
+const PONG_WITHIN: Duration = Duration::from_secs(10);
 const STRANGER_IDLE: Duration = Duration::from_secs(900);
 /// Longer than the usual hour between two registrations, which a connection has to outlive.
 const IDLE: Duration = Duration::from_secs(4000);
@@ -37,6 +39,8 @@ pub(crate) struct Connection {
     opened_at: Instant,
     used_at: Instant,
     message_since: Option<Instant>,
+    /// When our keep-alive left that nothing has followed yet.
+    pinged_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -66,7 +70,8 @@ impl Connection {
             Trust::Stranger => self.used_at + STRANGER_IDLE,
             Trust::Known => self.used_at + IDLE,
         };
-        self.message_since.map_or(idle, |since| idle.min(since + MESSAGE_WITHIN))
+        let message = self.message_since.map_or(idle, |since| idle.min(since + MESSAGE_WITHIN));
+        self.pinged_at.map_or(message, |at| message.min(at + PONG_WITHIN))
     }
 }
 
@@ -145,6 +150,7 @@ impl Connections {
             opened_at: now,
             used_at: now,
             message_since: None,
+            pinged_at: None,
         };
         self.deadlines.set(conn, Some(connection.deadline()));
         self.table.insert(conn, connection);
@@ -167,6 +173,7 @@ impl Connections {
     pub(crate) fn fed(&mut self, now: Instant, conn: ConnId, messages: usize) {
         let Some(connection) = self.table.get_mut(&conn) else { return };
         connection.used_at = now;
+        connection.pinged_at = None;
         if messages > 0 && connection.trust == Trust::Silent {
             connection.trust = Trust::Stranger;
         }
@@ -176,6 +183,15 @@ impl Connections {
             Some(_) | None => Some(now),
         };
         self.deadlines.set(conn, Some(connection.deadline()));
+    }
+
+    /// A keep-alive leaves: something has to come back in time.
+    pub(crate) fn ping(&mut self, now: Instant, conn: ConnId) {
+        if let Some(connection) = self.table.get_mut(&conn) {
+            connection.used_at = now;
+            connection.pinged_at = connection.pinged_at.or(Some(now));
+            self.deadlines.set(conn, Some(connection.deadline()));
+        }
     }
 
     /// A request on this connection was granted: it is a stranger's no longer.

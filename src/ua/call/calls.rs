@@ -199,6 +199,7 @@ impl Calls {
                 self.with(core, handle, |call, cx| call.handle_routed(now, cx, id, result));
                 None
             }
+            EndpointEvent::Disconnected { .. } => Some(event),
             EndpointEvent::Terminated { txn } => {
                 let Some(handle) = self.links.txns.remove(&txn) else { return Some(event) };
                 self.with(core, handle, |call, _| call.handle_terminated(txn));

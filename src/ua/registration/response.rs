@@ -2,6 +2,7 @@
 
 use super::super::account::AccountConfig;
 use super::super::call::Core;
+use super::keep::keep_after;
 use super::{Binding, MAX_EXPIRES, Registration, State, about};
 use crate::api::Event;
 use crate::engine::Flow;
@@ -27,7 +28,7 @@ impl Registration {
         }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Registering { mut request, route, challenges, .. } => match response.status.code() {
-                200..=299 => self.accepted(now, core, &request, route, response, out),
+                200..=299 => self.accepted(now, core, &request, route, response, flow, out),
                 401 | 407 => match self.answer(core, &mut request, response, flow, &route, challenges) {
                     Ok(()) => {
                         let txn = core.endpoint.request(now, (*request).clone(), &route);
@@ -75,6 +76,7 @@ impl Registration {
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "an input, what it may use, and where its events go")]
     fn accepted(
         &mut self,
         now: Instant,
@@ -82,6 +84,7 @@ impl Registration {
         request: &Request,
         route: Route,
         response: &Response,
+        flow: Flow,
         out: &mut VecDeque<Event>,
     ) {
         let Ok(ours) = request.headers.contact() else { return };
@@ -102,7 +105,8 @@ impl Registration {
         let refreshed = self.binding.is_some();
         self.failures = 0;
         self.state = State::Registered { refresh_at: now + lifetime.mul_f64(share) };
-        self.binding = Some(Binding { contact: ours.clone(), route, expires_at: now + lifetime });
+        let keep_at = now + keep_after(core.rng, flow.protocol);
+        self.binding = Some(Binding { contact: ours.clone(), route, expires_at: now + lifetime, flow, keep_at });
         out.push_back(Event::Registered {
             account: self.account,
             contact: ours.uri.to_string(),

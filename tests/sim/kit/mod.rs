@@ -42,7 +42,10 @@ pub struct World {
     pub ladder: Vec<Arrow>,
     /// Drops a SIP message before it reaches the network when it returns true (planted faults).
     pub drop_if: Option<Box<dyn FnMut(&Arrow) -> bool>>,
+    /// Every stream connection that came up: who opened it, and to where.
+    pub connects: Vec<(String, SocketAddr)>,
     stuck: (Instant, u32),
+    media: Option<BTreeMap<(SocketAddr, SocketAddr), Vec<u8>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +120,7 @@ struct Pipe {
     node: usize,
     conn: ConnId,
     ready_at: Instant,
+    stalled: bool,
 }
 
 struct Microphone {
@@ -160,7 +164,9 @@ impl World {
             names: BTreeMap::new(),
             ladder: Vec::new(),
             drop_if: None,
+            connects: Vec::new(),
             stuck: (now, 0),
+            media: None,
         }
     }
 
@@ -223,11 +229,108 @@ impl World {
     /// A phone whose media runs in `sets` media sets, used in turn.
     pub fn ua_with_sets(&mut self, name: &str, ips: &[&str], config: UaConfig, sets: usize) -> NodeId {
         let index = self.add(name, &addresses(ips), sets);
+        self.start_ua(index, config)
+    }
+
+    /// A phone behind a NAT of its own.
+    pub fn ua_behind(&mut self, name: &str, ip: &str, kind: NatKind, outside: &str, config: UaConfig) -> NodeId {
+        let index = self.add(name, &addresses(&[ip]), 1);
+        self.nat(NodeId(index), kind, outside);
+        self.start_ua(index, config)
+    }
+
+    fn start_ua(&mut self, index: usize, config: UaConfig) -> NodeId {
         let (sockets, listeners) = (self.nodes[index].sip_sockets.clone(), self.nodes[index].listeners.clone());
         let ua = Ua::new(self.now, config, sockets, listeners, self.rng.bytes());
         self.nodes[index].host = Host::Ua(Box::new(ua));
         self.drain(index);
         NodeId(index)
+    }
+
+    /// A phone whose SIP socket is bound to every address, as the real one's is: it has to ask which one leads to a peer.
+    pub fn ua_on_any(&mut self, name: &str, ips: &[&str], config: UaConfig) -> NodeId {
+        let index = self.add(name, &addresses(ips), 1);
+        let node = &mut self.nodes[index];
+        let any = |ip: &IpAddr| match ip {
+            IpAddr::V4(_) => IpAddr::from([0; 4]),
+            IpAddr::V6(_) => IpAddr::from([0; 16]),
+        };
+        let bound: BTreeSet<IpAddr> = node.ips.iter().map(any).collect();
+        node.sip_sockets.retain(|socket| socket.socket.0 < bound.len() as u32);
+        node.listeners.retain(|listener| listener.listener.0 < bound.len() as u32);
+        for (ip, (socket, listener)) in bound.into_iter().zip(node.sip_sockets.iter_mut().zip(&mut node.listeners)) {
+            socket.local.set_ip(ip);
+            listener.local.set_ip(ip);
+        }
+        self.start_ua(index, config)
+    }
+
+    /// From now on nobody can open a stream to the node.
+    pub fn close_listeners(&mut self, node: NodeId) {
+        self.nodes[node.0].listeners.clear();
+    }
+
+    /// Breaks every stream connection of the node; both ends hear of it.
+    pub fn cut_streams(&mut self, node: NodeId) {
+        let now = self.now;
+        for (conn, pipe) in std::mem::take(&mut self.nodes[node.0].pipes) {
+            self.enqueue(now, Delivery::Stream { node: node.0, conn, event: PipeEvent::Closed });
+            self.enqueue(now, Delivery::Stream { node: pipe.node, conn: pipe.conn, event: PipeEvent::Closed });
+        }
+    }
+
+    /// Swallows what the node's streams carry, without a word to either end.
+    pub fn stall_streams(&mut self, node: NodeId) {
+        for pipe in self.nodes[node.0].pipes.values_mut() {
+            pipe.stalled = true;
+        }
+        let ends: Vec<_> = self.nodes[node.0].pipes.values().map(|pipe| (pipe.node, pipe.conn)).collect();
+        for (other, conn) in ends {
+            if let Some(pipe) = self.nodes[other].pipes.get_mut(&conn) {
+                pipe.stalled = true;
+            }
+        }
+    }
+
+    /// How many stream connections the node has.
+    pub fn streams(&self, node: NodeId) -> usize {
+        self.nodes[node.0].pipes.len()
+    }
+
+    /// Opens a stream from a script node; what comes on it is heard as datagrams are.
+    pub fn open_stream(&mut self, node: NodeId, to: SocketAddr) -> ConnId {
+        let index = &mut self.nodes[node.0];
+        let conn = ConnId { slot: index.next_slot, generation: 0 };
+        index.next_slot += 1;
+        self.connect(node.0, conn, to);
+        conn
+    }
+
+    /// Writes to a stream of a script node.
+    pub fn write_stream(&mut self, node: NodeId, conn: ConnId, bytes: &[u8]) {
+        self.write(node.0, conn, bytes);
+    }
+
+    /// Whether a stream of a script node is still up.
+    pub fn is_open(&self, node: NodeId, conn: ConnId) -> bool {
+        self.nodes[node.0].pipes.contains_key(&conn)
+    }
+
+    /// How long the NAT of a node remembers a mapping that is not used.
+    pub fn nat_expiry(&mut self, node: NodeId, expiry: Duration) {
+        if let Some(nat) = &mut self.nodes[node.0].nat {
+            nat.expiry = expiry;
+        }
+    }
+
+    /// Remembers the latest media packet from each address to each.
+    pub fn watch_media(&mut self) {
+        self.media = Some(BTreeMap::new());
+    }
+
+    /// The latest packet from one media address to another, if they are watched.
+    pub fn media_seen(&self, from: SocketAddr, to: SocketAddr) -> Option<Vec<u8>> {
+        self.media.as_ref().and_then(|media| media.get(&(from, to)).cloned())
     }
 
     /// A PBX at `ips`.
@@ -363,6 +466,26 @@ impl World {
         self.send(node.0, from, to, text.as_bytes().to_vec(), false);
     }
 
+    /// Sends raw bytes from any port of a script node.
+    pub fn fire(&mut self, node: NodeId, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.send(node.0, from, to, bytes.to_vec(), true);
+    }
+
+    /// Everything that has come to the script node, as bytes: source, destination, payload.
+    pub fn taken(&mut self, node: NodeId) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        match &mut self.nodes[node.0].host {
+            Host::Script(inbox) => inbox.drain(..).collect(),
+            Host::Ua(_) | Host::Pbx(_) | Host::Off => panic!("not a script node"),
+        }
+    }
+
+    /// The NAT of a node forgets all mappings (it was restarted, or they expired).
+    pub fn forget_mappings(&mut self, node: NodeId) {
+        if let Some(nat) = &mut self.nodes[node.0].nat {
+            nat.forget();
+        }
+    }
+
     /// The next datagram that came to the script node: source, text.
     pub fn hear(&mut self, node: NodeId) -> (SocketAddr, String) {
         let limit = self.now + Duration::from_secs(300);
@@ -448,8 +571,11 @@ impl World {
                         set.handle_packet(now, socket, from, &mut bytes);
                     }
                 } else if let Host::Script(inbox) = &mut node.host {
-                    inbox.push_back((from, to, bytes));
-                } else if let Some(bound) = node.sip_sockets.iter().find(|bound| bound.local == to).copied()
+                    // Keep-alives are no messages.
+                    if bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+                        inbox.push_back((from, to, bytes));
+                    }
+                } else if let Some(bound) = node.sip_sockets.iter().find(|bound| takes(bound.local, to)).copied()
                     && let Some(engine) = node.host.engine()
                 {
                     engine.handle_datagram(now, bound.socket, to, from, &bytes);
@@ -460,6 +586,10 @@ impl World {
                 let node = &mut self.nodes[index];
                 if matches!(event, PipeEvent::Closed | PipeEvent::Failed(_)) {
                     node.pipes.remove(&conn);
+                }
+                if let (Host::Script(inbox), PipeEvent::Data(bytes)) = (&mut node.host, &event) {
+                    let nowhere = SocketAddr::from(([0; 4], 0));
+                    inbox.push_back((nowhere, nowhere, bytes.clone()));
                 }
                 if let Some(engine) = node.host.engine() {
                     match event {
@@ -666,11 +796,11 @@ impl World {
 
     fn send(&mut self, index: usize, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>, media: bool) {
         let now = self.now;
+        let mut target = self.reach(index, to.ip());
         let from = match &mut self.nodes[index].nat {
             Some(nat) => nat.outbound(now, from, to),
             None => from,
         };
-        let mut target = self.nodes.iter().position(|node| node.ips.contains(&to.ip()));
         let mut inside = to;
         if target.is_none() {
             target = self.nodes.iter_mut().position(|node| match &mut node.nat {
@@ -685,20 +815,29 @@ impl World {
             });
         }
         let Some(target) = target else { return };
-        let _ = media;
+        if let (true, Some(seen)) = (media, &mut self.media) {
+            seen.insert((from, to), bytes.clone());
+        }
         let link = self.links.get(&(index.min(target), index.max(target))).copied().unwrap_or_default();
         for at in link.arrivals(now, &mut self.rng) {
             self.enqueue(at, Delivery::Datagram { node: target, to: inside, from, bytes: bytes.clone() });
         }
     }
 
+    /// The node that has `ip` for its own, unless a NAT stands before it that is not the sender's as well.
+    fn reach(&self, index: usize, ip: IpAddr) -> Option<usize> {
+        let outside = |node: &Node| node.nat.as_ref().map(|nat| nat.outside);
+        let own = self.nodes.get(index).and_then(outside);
+        self.nodes.iter().position(|node| node.ips.contains(&ip) && (node.nat.is_none() || outside(node) == own))
+    }
+
     fn connect(&mut self, index: usize, conn: ConnId, peer: SocketAddr) {
         let now = self.now;
-        let target = self.nodes.iter().position(|node| node.ips.contains(&peer.ip()));
+        let target = self.reach(index, peer.ip());
         let up = |node: &&mut Node| !matches!(node.host, Host::Off);
         let reached = target.and_then(|target| {
             let node = Some(&mut self.nodes[target]).filter(up)?;
-            let listener = node.listeners.iter().find(|listener| listener.local == peer)?.listener;
+            let listener = node.listeners.iter().find(|listener| takes(listener.local, peer))?.listener;
             let theirs = ConnId { slot: node.next_slot, generation: 0 };
             node.next_slot += 1;
             Some((target, listener, theirs))
@@ -713,17 +852,22 @@ impl World {
         };
         let ip = local_address(&self.nodes[index].ips, peer.ip()).unwrap_or(self.nodes[index].ips[0]);
         let local = SocketAddr::new(ip, 40_000 + (self.order % 20_000) as u16);
+        let seen = match &mut self.nodes[index].nat {
+            Some(nat) => nat.outbound(now, local, peer),
+            None => local,
+        };
+        self.connects.push((self.nodes[index].name.clone(), peer));
         let at = now + Duration::from_millis(2);
-        self.nodes[index].pipes.insert(conn, Pipe { node: target, conn: theirs, ready_at: at });
-        self.nodes[target].pipes.insert(theirs, Pipe { node: index, conn, ready_at: at });
-        let accepted = PipeEvent::Accepted { listener, local: peer, peer: local };
+        self.nodes[index].pipes.insert(conn, Pipe { node: target, conn: theirs, ready_at: at, stalled: false });
+        self.nodes[target].pipes.insert(theirs, Pipe { node: index, conn, ready_at: at, stalled: false });
+        let accepted = PipeEvent::Accepted { listener, local: peer, peer: seen };
         self.enqueue(at, Delivery::Stream { node: target, conn: theirs, event: accepted });
         self.enqueue(at, Delivery::Stream { node: index, conn, event: PipeEvent::Connected { local } });
     }
 
     /// A lossless delayed pipe that cuts what it carries at random places, so that every framing fault appears.
     fn write(&mut self, index: usize, conn: ConnId, bytes: &[u8]) {
-        let Some(mut pipe) = self.nodes[index].pipes.get(&conn).copied() else { return };
+        let Some(mut pipe) = self.nodes[index].pipes.get(&conn).copied().filter(|pipe| !pipe.stalled) else { return };
         let mut rest = bytes;
         while !rest.is_empty() {
             let cut = 1 + self.rng.below(rest.len() as u64) as usize;
@@ -795,6 +939,12 @@ impl World {
 
 fn addresses(ips: &[&str]) -> Vec<IpAddr> {
     ips.iter().map(|ip| ip.parse().expect("a test address")).collect()
+}
+
+/// Whether a socket bound to `bound` takes what is sent to `to`.
+fn takes(bound: SocketAddr, to: SocketAddr) -> bool {
+    let any = bound.ip().is_unspecified() && Family::of(bound.ip()) == Family::of(to.ip());
+    bound.port() == to.port() && (any || bound.ip() == to.ip())
 }
 
 /// The route table of a node: the own address that shares the longest prefix with the peer.

@@ -92,6 +92,11 @@ impl Nat {
         Self { kind, outside, expiry: Duration::from_secs(60), next_port: 61_000, mappings: Vec::new() }
     }
 
+    /// Loses all mappings; new ones get other ports.
+    pub fn forget(&mut self) {
+        self.mappings.clear();
+    }
+
     /// The outside source address of a datagram from `inside` to `peer`.
     pub fn outbound(&mut self, now: Instant, inside: SocketAddr, peer: SocketAddr) -> SocketAddr {
         let (kind, expiry) = (self.kind, self.expiry);

@@ -116,8 +116,8 @@ fn a_response_whose_connection_is_gone_goes_to_the_sent_by_over_a_new_one() {
     lab.endpoint.handle_stream(lab.now, conn, StreamEvent::Closed);
     respond(&mut lab, txn, &invite, 180);
     let outputs = lab.outputs();
-    assert_eq!(outputs.iter().map(short).collect::<Vec<_>>(), ["connect 192.0.2.9:5071"]);
-    let EndpointOutput::Connect { conn, .. } = outputs[0] else { panic!("no connection") };
+    assert_eq!(outputs.iter().map(short).collect::<Vec<_>>(), ["disconnected", "connect 192.0.2.9:5071"]);
+    let EndpointOutput::Connect { conn, .. } = outputs[1] else { panic!("no connection") };
     lab.connected(conn);
     respond(&mut lab, txn, &invite, 486);
     assert_eq!(lab.told(), ["> SIP/2.0 180 Ringing", "> SIP/2.0 486 Busy Here"]);
@@ -133,13 +133,36 @@ fn a_keep_alive_is_answered_by_one_line_end() {
 }
 
 #[test]
+fn a_keep_alive_of_ours_that_stays_unanswered_for_10_s_ends_the_connection() {
+    let mut lab = Lab::new();
+    let conn = lab.accept(1, "192.0.2.9:41000");
+    let flow = lab.endpoint.flow_of(conn).expect("it is up");
+    for second in [0, 95] {
+        lab.advance(second * 1000);
+        lab.endpoint.keep_alive(lab.now, &flow);
+        assert_eq!(lab.told().len(), 1, "two line ends leave");
+        lab.data(conn, "\n");
+        lab.data(conn, &incoming("ACK", "1", ""));
+        lab.told();
+    }
+    lab.endpoint.keep_alive(lab.now, &flow);
+    lab.told();
+    lab.advance(95_000 + 9_999);
+    assert_eq!(lab.told(), [""; 0]);
+    lab.advance(95_000 + 10_000);
+    assert_eq!(lab.told(), ["close", "disconnected"]);
+    lab.endpoint.keep_alive(lab.now, &flow);
+    assert_eq!(lab.told(), [""; 0], "it is gone");
+}
+
+#[test]
 fn a_wrong_length_is_answered_and_ends_the_connection() {
     for (length, code) in [("-1", "400"), ("x", "400"), ("1\nContent-Length: 0", "400"), ("4294967295", "413")] {
         let mut lab = Lab::new();
         let conn = lab.accept(1, "192.0.2.9:41000");
         lab.data(conn, &incoming("OPTIONS", "1", "").replace("Length: 0", &format!("Length: {length}")));
         let told = lab.told();
-        assert_eq!(told.len(), 2, "{length}: {told:?}");
+        assert_eq!(told.len(), 3, "{length}: {told:?}");
         assert!(told[0].starts_with(&format!("> SIP/2.0 {code}")), "{length}: {told:?}");
         assert_eq!(told[1], "close");
         assert_eq!(lab.endpoint.connections(), 0);
@@ -153,7 +176,7 @@ fn junk_without_a_line_end_is_given_up_after_8_kib() {
     lab.data(conn, &"x".repeat(8192));
     assert_eq!(lab.told(), [""; 0]);
     lab.data(conn, "x");
-    assert_eq!(lab.told(), ["close"]);
+    assert_eq!(lab.told(), ["close", "disconnected"]);
 }
 
 #[test]
@@ -163,7 +186,7 @@ fn silent_and_slow_connections_are_closed_in_their_time() {
     lab.advance(31_999);
     assert_eq!(lab.told(), [""; 0]);
     lab.advance(32_000);
-    assert_eq!(lab.told(), ["close"]);
+    assert_eq!(lab.told(), ["close", "disconnected"]);
 
     let mut lab = Lab::new();
     let conn = lab.accept(1, "192.0.2.9:41000");
@@ -171,7 +194,7 @@ fn silent_and_slow_connections_are_closed_in_their_time() {
         lab.advance(n * 1000);
         lab.data(conn, "O");
     }
-    assert_eq!(lab.told(), ["close"]);
+    assert_eq!(lab.told(), ["close", "disconnected"]);
 
     let mut lab = Lab::new();
     let conn = lab.accept(1, "192.0.2.9:41000");
@@ -180,7 +203,7 @@ fn silent_and_slow_connections_are_closed_in_their_time() {
     lab.advance(899_999);
     assert_eq!(lab.told(), [""; 0]);
     lab.advance(900_000);
-    assert_eq!(lab.told(), ["close"]);
+    assert_eq!(lab.told(), ["close", "disconnected"]);
 }
 
 #[test]
@@ -196,13 +219,13 @@ fn a_stranger_too_many_costs_the_oldest_stranger_and_nobody_else() {
     }
     assert_eq!(lab.told(), [""; 0]);
     lab.accept(9, "192.0.2.9:43000");
-    assert_eq!(lab.told(), ["close"]);
+    assert_eq!(lab.told(), ["close", "disconnected"]);
     for n in 10..=65 {
         lab.accept(n, &format!("198.51.100.{n}:5060"));
     }
     assert_eq!(lab.told(), [""; 0]);
     lab.accept(66, "198.51.100.66:5060");
-    assert_eq!(lab.told(), ["close"]);
+    assert_eq!(lab.told(), ["close", "disconnected"]);
     assert!(lab.endpoint.flow_of(friend).is_some());
     assert_eq!(lab.endpoint.connections(), 65);
 }
@@ -212,6 +235,7 @@ fn a_late_event_of_a_closed_connection_reaches_nobody() {
     let mut lab = Lab::new();
     let conn = lab.accept(1, "192.0.2.9:41000");
     lab.endpoint.handle_stream(lab.now, conn, StreamEvent::Closed);
+    assert_eq!(lab.told(), ["disconnected"]);
     lab.data(conn, &incoming("OPTIONS", "1", ""));
     assert_eq!(lab.told(), [""; 0]);
 }
@@ -263,7 +287,7 @@ fn a_dropped_flow_is_replaced_by_the_next_request() {
     lab.connected(conn);
     let (_, flow) = lab.sent();
     lab.endpoint.drop_flow(lab.now, &flow);
-    assert_eq!(lab.told(), ["close", "failed: the connection failed"]);
+    assert_eq!(lab.told(), ["close", "failed: the connection failed", "disconnected"]);
     lab.endpoint.request(lab.now, outgoing(Method::Register), &route);
     assert_ne!(lab.connecting(), conn);
 }

@@ -1,0 +1,48 @@
+//! Keeping the way to us open: keep-alives along the flow of the binding (RFC 5626 §4.4), and a new one when it breaks.
+
+use super::super::call::Core;
+use super::{Registration, State};
+use crate::engine::{FlowVia, Protocol};
+use crate::id::ConnId;
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+
+/// Keep-alives along a datagram flow, ms (NATs forget a mapping after 30 s; RFC 5626 §4.4.2 with 80 % of it as least).
+const KEEP_DATAGRAMS: (u64, u64) = (24_000, 29_000);
+/// Keep-alives along a connection, ms (RFC 5626 §4.4.1).
+const KEEP_STREAM: (u64, u64) = (95_000, 120_000);
+/// The pause before a registration whose connection broke is made again, ms: not all phones at the same moment.
+const RECONNECT: (u64, u64) = (500, 4_000);
+
+impl Registration {
+    /// The connection that the registrar reaches us by is gone: a new one, and with it a new registration.
+    pub(in crate::ua) fn handle_disconnected(&mut self, now: Instant, core: &mut Core<'_>, conn: ConnId) {
+        let ours = self.binding.as_ref().is_some_and(|binding| binding.flow.via == FlowVia::Conn(conn));
+        if let (true, State::Registered { refresh_at }) = (ours, &mut self.state) {
+            *refresh_at = (*refresh_at).min(now + spread(core.rng, RECONNECT));
+        }
+    }
+
+    /// Sends a keep-alive if it is time for one.
+    pub(super) fn keep_flow(&mut self, now: Instant, core: &mut Core<'_>) {
+        if let Some(binding) = self.binding.as_mut().filter(|binding| binding.keep_at <= now) {
+            core.endpoint.keep_alive(now, &binding.flow);
+            binding.keep_at = now + keep_after(core.rng, binding.flow.protocol);
+        }
+    }
+}
+
+fn spread(rng: &mut Rng, (least, most): (u64, u64)) -> Duration {
+    Duration::from_millis(least + rng.below(most - least + 1))
+}
+
+/// The pause before the next keep-alive.
+pub(super) fn keep_after(rng: &mut Rng, protocol: Protocol) -> Duration {
+    spread(
+        rng,
+        match protocol {
+            Protocol::Udp => KEEP_DATAGRAMS,
+            Protocol::Tcp => KEEP_STREAM,
+        },
+    )
+}
