@@ -5,6 +5,8 @@ use super::exit::Exit;
 use crate::driver::{Client, ClientEvent};
 use crossterm::event::{Event as Term, KeyCode, KeyEventKind, KeyModifiers};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Something to react to.
@@ -26,6 +28,8 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) queue: Receiver<Input>,
+    /// Single keys are read from a terminal.
+    pub(crate) keys: bool,
 }
 
 impl Inputs {
@@ -45,21 +49,23 @@ impl Inputs {
         // SIGHUP is taken so that a terminal that is closed does not end the call (threats F6).
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let sender = send.clone();
+        let asked = Arc::new(AtomicBool::new(false));
+        let asked_by_key = Arc::clone(&asked);
         spawn("signals", move || {
-            let mut polite = true;
             for signal in signals.forever() {
                 let input = match signal {
                     SIGINT => Input::Interrupt,
                     SIGTERM => Input::Terminate,
                     _ => continue,
                 };
-                first_or_leave(&sender, &mut polite, input);
+                first_or_leave(&sender, &asked, input);
             }
         })?;
-        if keys && console::raw() {
-            spawn("keys", move || read_keys(&send))?;
+        let keys = keys && console::raw();
+        if keys {
+            spawn("keys", move || read_keys(&send, &asked_by_key))?;
         }
-        Ok(Self { queue })
+        Ok(Self { queue, keys })
     }
 }
 
@@ -67,19 +73,18 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()>
     std::thread::Builder::new().name(name.to_owned()).stack_size(96 * 1024).spawn(run).map(drop)
 }
 
-/// The first signal is polite; the second one leaves at once.
-fn first_or_leave(send: &SyncSender<Input>, polite: &mut bool, input: Input) {
-    if std::mem::take(polite) {
-        // A full queue means that the session hangs: the next signal ends it.
-        let _ = send.try_send(input);
-    } else {
+/// The first signal or Ctrl-C is polite; the second one, whichever it is, leaves at once.
+fn first_or_leave(send: &SyncSender<Input>, asked: &AtomicBool, input: Input) {
+    if asked.swap(true, Ordering::Relaxed) {
         console::restore();
-        std::process::exit(i32::from(Exit::Interrupted.code()));
+        let exit = if matches!(input, Input::Terminate) { Exit::Terminated } else { Exit::Interrupted };
+        std::process::exit(i32::from(exit.code()));
     }
+    // A full queue means that the session hangs: the next signal ends it.
+    let _ = send.try_send(input);
 }
 
-fn read_keys(send: &SyncSender<Input>) {
-    let mut polite = true;
+fn read_keys(send: &SyncSender<Input>, asked: &AtomicBool) {
     // An error means that the terminal is gone: the call goes on without keys.
     while let Ok(event) = crossterm::event::read() {
         let Term::Key(key) = event else { continue };
@@ -89,7 +94,7 @@ fn read_keys(send: &SyncSender<Input>) {
         let KeyCode::Char(c) = key.code else { continue };
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             if c == 'c' {
-                first_or_leave(send, &mut polite, Input::Interrupt);
+                first_or_leave(send, asked, Input::Interrupt);
             }
         } else if send.send(Input::Key(c)).is_err() {
             return;

@@ -4,6 +4,7 @@
 
 pub mod args;
 mod clock;
+mod commands;
 pub mod config;
 mod console;
 pub mod escape;

@@ -58,7 +58,8 @@ pub(crate) fn pbx(options: &args::Pbx, cli: &Cli, console: &mut Console) -> Resu
             &super::texts::Facts::new(),
             true,
         );
-        let lines = tables(config.pbx.listen, &[("alice".to_owned(), password)]);
+        // Without [pbx], which may stand there already: a table cannot be named twice.
+        let lines = user_tables(&[("alice".to_owned(), password)]);
         console.complain(&format!("\nor paste these lines into {file}:\n\n{lines}"));
         return Ok(exit);
     }
@@ -97,9 +98,11 @@ fn make_users(count: u16) -> std::io::Result<Vec<(String, Secret)>> {
 }
 
 fn tables(listen: SocketAddr, users: &[(String, Secret)]) -> String {
-    let mut text = format!("[pbx]\nlisten = {}\n", quoted(&listen.to_string()));
-    for (name, password) in users {
-        text += &format!("[pbx.user.{name}]\npassword = {}\n", quoted(password.expose()));
-    }
-    text
+    format!("[pbx]\nlisten = {}\n{}", quoted(&listen.to_string()), user_tables(users))
+}
+
+fn user_tables(users: &[(String, Secret)]) -> String {
+    let table =
+        |(name, password): &(String, Secret)| format!("[pbx.user.{name}]\npassword = {}\n", quoted(password.expose()));
+    users.iter().map(table).collect()
 }

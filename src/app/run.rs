@@ -1,21 +1,19 @@
-//! From arguments to an exit code: each command's wiring.
+//! From arguments to an exit code: config, console, driver and session around a command.
 
-use super::args::{Call, Cli, Command, Global, Listen, Ping, Register};
+use super::args::{Cli, Command, Global};
 use super::config::places::{self, Unreadable};
 use super::config::{Config, Loaded};
 use super::console::{self, Console};
 use super::exit::Exit;
 use super::input::Inputs;
-use super::session::{AccountNames, Goal, Outcome, Session, Sound};
+use super::session::{AccountNames, Goal, Outcome, Session};
 use super::texts::{self, Facts};
 use super::trace::Tracer;
 use super::writer::Writer;
-use super::{info, init, setup};
-use crate::api::{AudioRoute, Failure};
+use super::{commands, info, init, setup};
+use crate::api::Failure;
 use crate::driver::{Bind, Bound, Driver, DriverError, EngineId};
 use crate::engine::Engine;
-use crate::id::AccountId;
-use crate::media::command::{AudioSink, AudioSource};
 use crate::ua::{Ua, UaConfig};
 use clap::Parser;
 use serde_json::{Map, Value, json};
@@ -85,16 +83,19 @@ fn command(cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
                 Ok(Exit::Done)
             }
             None => {
-                let cause = "it is neither the name of an error nor a SIP code; names look like auth.wrong-password";
-                let failure = Failure::new("usage.argument").with("what", "SLUG").with("value", format!("`{what}`"));
-                Err(failure.with("cause", cause).into())
+                let failure = Failure::new("usage.explain").with("what", what);
+                Err(match texts::nearest(what) {
+                    Some(near) => failure.with("near", format!("; did you mean {near}?")).with("try", near),
+                    None => failure,
+                }
+                .into())
             }
         },
         Command::Config(config) => init::command(config, cli, console),
-        Command::Call(options) => call(options, cli, console),
-        Command::Listen(options) => listen(options, cli, console),
-        Command::Register(options) => register(options, cli, console),
-        Command::Ping(options) => ping(options, cli, console),
+        Command::Call(options) => commands::call(options, cli, console),
+        Command::Listen(options) => commands::listen(options, cli, console),
+        Command::Register(options) => commands::register(options, cli, console),
+        Command::Ping(options) => commands::ping(options, cli, console),
         Command::Pbx(options) => super::pbx::pbx(options, cli, console),
         Command::Try(options) => super::try_it::run(options, cli, console),
     }
@@ -109,8 +110,13 @@ pub(crate) fn config(cli: &Cli, console: &mut Console) -> Result<(Config, Loaded
             super::log::start(&config.log, cli.global.verbose, console);
             Ok((config, loaded))
         }
-        None => Err(Stop::Told(Exit::Config)),
+        None => Err(Stop::Told(refusal(&loaded))),
     }
+}
+
+/// The exit code of a config that is no good.
+pub(crate) fn refusal(loaded: &Loaded) -> Exit {
+    if loaded.is_wrong_usage() { Exit::Usage } else { Exit::Config }
 }
 
 /// Reads the files, then the variables for the keys that there are, then the options.
@@ -272,164 +278,6 @@ pub(crate) fn ready(console: &mut Console, what: &str, bound: &Bound) {
     if what != "call" || console.verbose > 0 {
         console.progress(&format!("  {what}   {}", all.join("  ")));
     }
-}
-
-/// Source and sink from `--play` and `--record`, checked.
-fn own_sound(play: Option<&Path>, record: Option<&Path>, base: AudioRoute) -> Result<Sound, Failure> {
-    let text = |path: &Path| path.display().to_string();
-    if let Some(path) = play
-        && let Err(error) = std::fs::File::open(path)
-    {
-        return Err(Failure::new("audio.file").with("cause", format!("{}: {}", text(path), places::words(&error))));
-    }
-    if let Some(path) = record {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|f| !f.is_dir()) {
-            return Err(Failure::new("audio.file").with("cause", format!("there is no folder {}", text(folder))));
-        }
-    }
-    let sink = record.map(|path| match &base.sink {
-        AudioSink::Device(device) | AudioSink::DeviceAndFile(device, _) => {
-            AudioSink::DeviceAndFile(device.clone(), text(path))
-        }
-        AudioSink::None | AudioSink::File(_) => AudioSink::File(text(path)),
-    });
-    let source = play.map(|path| AudioSource::File { path: text(path), repeat: false });
-    Ok(Sound { source, sink, base: Some(base) })
-}
-
-fn route(audio: &super::config::Audio) -> AudioRoute {
-    AudioRoute { source: audio.input.clone(), sink: audio.output.clone() }
-}
-
-fn find(config: &Config, name: &str) -> Result<AccountId, Failure> {
-    let at = config.accounts.iter().position(|a| a.name == name).and_then(|n| u32::try_from(n).ok());
-    at.map(AccountId).ok_or_else(|| {
-        let all: Vec<_> = config.accounts.iter().map(|a| format!("\"{}\"", a.name)).collect();
-        let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-        Failure::new("usage.account").with("account", name).with("accounts", all)
-    })
-}
-
-fn call(options: &Call, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
-    let (mut config, _) = config(cli, console)?;
-    own_audio(&mut config, cli);
-    let account = options.account.as_deref().map(|name| find(&config, name)).transpose()?;
-    let index = account.map_or(0, |a| a.0 as usize);
-    let base = config.accounts.get(index).map_or_else(|| route(&config.audio), |a| route(&a.audio));
-    let sound = own_sound(options.play.as_deref(), options.record.as_deref(), base)?;
-    let mut ua = setup::ua(&config)?;
-    // A call needs no registration, and must not take the place of a phone that has one.
-    for account in &mut ua.accounts {
-        account.register = false;
-    }
-    let mut phone = Phone::new(&config, &cli.global, console)?;
-    let bound = phone.bind(&setup::binds(&config))?;
-    phone.add_ua(ua, &bound)?;
-    ready(console, "call", &bound);
-    let goal = Goal::Call {
-        target: options.target.clone(),
-        account,
-        sound,
-        dtmf: options.dtmf.clone(),
-        duration: options.duration,
-        after_register: false,
-    };
-    let names = names(&config);
-    Ok(phone.run(console, names, goal)?.0)
-}
-
-/// `--codecs` and `--null-audio` count for every account, whatever its own table says.
-fn own_audio(config: &mut Config, cli: &Cli) {
-    let codecs = match &cli.command {
-        Command::Call(call) => !call.codecs.is_empty(),
-        Command::Listen(listen) => !listen.codecs.is_empty(),
-        Command::Try(_)
-        | Command::Register(_)
-        | Command::Ping(_)
-        | Command::Pbx(_)
-        | Command::Devices
-        | Command::Codecs
-        | Command::Config(_)
-        | Command::Explain { .. }
-        | Command::Version => false,
-    };
-    for account in &mut config.accounts {
-        if codecs {
-            account.audio.codecs.clone_from(&config.audio.codecs);
-        }
-        if cli.global.null_audio {
-            (account.audio.input, account.audio.output) = (AudioSource::None, AudioSink::None);
-        }
-    }
-}
-
-fn listen(options: &Listen, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
-    let (mut config, _) = config(cli, console)?;
-    own_audio(&mut config, cli);
-    let base = config.accounts.first().map_or_else(|| route(&config.audio), |a| route(&a.audio));
-    let sound = own_sound(options.play.as_deref(), options.record.as_deref(), base)?;
-    let mut ua = setup::ua(&config)?;
-    let mut auto_answer = None;
-    if sound.is_own() {
-        // The session answers, with files for each call.
-        auto_answer = options.auto_answer.or_else(|| config.accounts.iter().find_map(|a| a.auto_answer));
-        ua.accounts.iter_mut().for_each(|a| a.auto_answer = None);
-    } else if options.auto_answer.is_some() {
-        ua.call.auto_answer = options.auto_answer;
-        ua.accounts.iter_mut().for_each(|a| a.auto_answer = options.auto_answer);
-    }
-    // Who waits for calls without any account waits for everybody.
-    ua.accept_any |= !ua.accounts.iter().any(|a| a.register);
-    let mut phone = Phone::new(&config, &cli.global, console)?;
-    let bound = phone.bind(&setup::binds(&config))?;
-    phone.add_ua(ua, &bound)?;
-    ready(console, "listening", &bound);
-    let names = names(&config);
-    Ok(phone.run(console, names, Goal::Listen { sound, auto_answer, once: options.once })?.0)
-}
-
-fn register(options: &Register, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
-    let (mut config, loaded) = config(cli, console)?;
-    if let Some(name) = &options.account {
-        find(&config, name)?;
-        config.accounts.retain(|a| a.name == *name);
-    }
-    config.accounts.iter_mut().for_each(|a| a.register = true);
-    if config.accounts.is_empty() {
-        return Err(no_account(&loaded).into());
-    }
-    let ua = setup::ua(&config)?;
-    let mut phone = Phone::new(&config, &cli.global, console)?;
-    let bound = phone.bind(&setup::binds(&config))?;
-    phone.add_ua(ua, &bound)?;
-    let goal = Goal::Register { accounts: config.accounts.len(), once: options.once };
-    let names = names(&config);
-    Ok(phone.run(console, names, goal)?.0)
-}
-
-fn no_account(loaded: &Loaded) -> Failure {
-    let failure = Failure::new("config.no-account");
-    match loaded.sources.first() {
-        Some(source) => failure.with("file", source.file.as_str()),
-        None => failure.with("file", places::user_file().display().to_string()),
-    }
-}
-
-fn ping(options: &Ping, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
-    let (config, _) = config(cli, console)?;
-    let mut ua = setup::ua(&config)?;
-    ua.accounts.iter_mut().for_each(|a| a.register = false);
-    let mut phone = Phone::new(&config, &cli.global, console)?;
-    let bound = phone.bind(&setup::binds(&config))?;
-    phone.add_ua(ua, &bound)?;
-    let mut target = options.target.clone();
-    if let Some(transport) = &options.transport {
-        let scheme = if target.starts_with("sip:") || target.starts_with("sips:") { "" } else { "sip:" };
-        target = format!("{scheme}{target};transport={transport}");
-    }
-    let names = names(&config);
-    Ok(phone.run(console, names, Goal::Ping { target })?.0)
 }
 
 /// A JSON object out of pairs.

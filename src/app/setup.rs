@@ -120,7 +120,7 @@ fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure>
 }
 
 /// An IPv6 address gets its brackets.
-fn bracketed(server: &str) -> String {
+pub(crate) fn bracketed(server: &str) -> String {
     if server.parse::<Ipv6Addr>().is_ok() { format!("[{server}]") } else { server.to_owned() }
 }
 

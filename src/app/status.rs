@@ -63,10 +63,10 @@ pub fn count(n: u64) -> f64 {
     n as f64
 }
 
-/// Four cells for a level from -60 to 0 dBFS.
+/// Four cells for a level from -60 to 0 dBFS; dots while it is not known.
 fn bar(db: Option<f64>) -> String {
     const CELLS: [char; 9] = ['▁', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let Some(db) = db else { return "----".to_owned() };
+    let Some(db) = db else { return "····".to_owned() };
     if db <= -95.0 {
         return "0000".to_owned();
     }
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn unknown_figures_are_not_invented() {
         let line = line(100, &View::default(), false).unwrap();
-        assert_eq!(line, "● 00:00 -  loss 0.0%  jitter 0 ms  rtt -  MOS -  mic ----  spk ----");
+        assert_eq!(line, "● 00:00 -  loss 0.0%  jitter 0 ms  rtt -  MOS -  mic ····  spk ····");
     }
 
     #[test]

@@ -107,9 +107,15 @@ pub fn facts(failure: &Failure, around: &Facts) -> Facts {
     facts.extend(failure.facts.iter().map(|(k, v)| (k.clone(), clean(v))));
     if let Some(code) = failure.code {
         facts.insert("code".into(), code.to_string());
-    }
-    if let Some(reason) = &failure.reason {
-        facts.insert("reason".into(), clean(reason));
+        let reason = clean(failure.reason.as_deref().unwrap_or_default());
+        facts.insert("said".into(), format!("{code} {reason}; "));
+        facts.insert("status".into(), format!(" ({})", format!("{code} {reason}").trim_end()));
+        facts.insert("reason".into(), reason);
+    } else if let Some(answered) = facts.get("answered") {
+        facts.insert("theirs".into(), format!(", they have only {answered}"));
+    } else if let Some(seconds) = facts.get("seconds") {
+        // Nobody else said so: our own patience ended.
+        facts.insert("within".into(), format!(" within {seconds} s"));
     }
     facts
 }
@@ -189,6 +195,11 @@ impl Shown {
         }
         out
     }
+}
+
+/// The slug that `what` was probably meant to be.
+pub fn nearest(what: &str) -> Option<&'static str> {
+    super::config::findings::nearest(what, TEXTS.iter().map(|t| t.slug))
 }
 
 /// The long page for a slug or a SIP code; `None` if nothing is known of it.

@@ -4,7 +4,7 @@ use super::args::{Cli, Try};
 use super::config::{Account, Config, Loaded, PasswordSource};
 use super::console::Console;
 use super::exit::Exit;
-use super::run::{Phone, Stop, object, ready, tell};
+use super::run::{Phone, Stop, object, ready, refusal, tell};
 use super::session::{AccountNames, Goal, Outcome, Sound, figures};
 use super::verdict::{Heard, RATE, compare};
 use super::{log, pbx, setup};
@@ -27,7 +27,7 @@ const USER: &str = "you";
 pub(crate) fn run(options: &Try, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
     let mut loaded = Loaded::read(Vec::new(), &cli.overrides());
     tell(&loaded, console);
-    let Some(mut config) = loaded.config.take() else { return Err(Stop::Told(Exit::Config)) };
+    let Some(mut config) = loaded.config.take() else { return Err(Stop::Told(refusal(&loaded))) };
     log::start(&config.log, cli.global.verbose, console);
     config.network.interface = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     config.pbx.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -53,6 +53,7 @@ pub(crate) fn run(options: &Try, cli: &Cli, console: &mut Console) -> Result<Exi
         source: Some(AudioSource::Builtin(Builtin::Speech)),
         sink: Some(AudioSink::File(file)),
         base: Some(AudioRoute { source: AudioSource::Silence, sink: AudioSink::None }),
+        accounts: Vec::new(),
     };
     ready(console, "pbx", &at);
     let goal = Goal::Call {
@@ -161,7 +162,13 @@ fn table(outcome: &Outcome, heard: Option<&Heard>, console: &mut Console) {
     let stats = outcome.stats.as_ref();
     let rows = [
         ("codec", audio.map_or_else(|| "none".to_owned(), |a| format!("{} {} Hz", a.codec, a.rate))),
-        ("set-up time", outcome.answered_ms.map_or_else(|| "not answered".to_owned(), |v| format!("{v} ms"))),
+        (
+            "set-up time",
+            outcome.answered_ms.map_or_else(
+                || "not answered".to_owned(),
+                |v| if v == 0 { "less than 1 ms".to_owned() } else { format!("{v} ms") },
+            ),
+        ),
         ("packets", stats.map_or_else(|| "none".to_owned(), figures)),
         ("jitter", ms(stats.map(|s| s.jitter_ms))),
         ("round trip", ms(outcome.rtt_ms)),

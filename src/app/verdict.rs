@@ -59,25 +59,24 @@ pub fn compare(said: &[i16], heard: &[i16]) -> Result<Heard, String> {
     if energy(heard) / count(heard.len() as u64) < 100.0 {
         return Err("nothing but silence was heard".into());
     }
-    // A rough look at an eighth of the rate finds the lag, then a close one around it.
+    // The delay may change during the call: each 3 s are looked for on their own. A rough look at an eighth of the rate
+    // finds the lag, then a close one around it.
     const ROUGH: usize = 8;
     let (rough_said, rough_heard) = (thin(said, ROUGH), thin(heard, ROUGH));
-    let (sums_said, sums_heard) = (running(&rough_said), running(&rough_heard));
-    let overlap = |lag: usize| {
-        let length = rough_said.len().min(rough_heard.len().saturating_sub(lag));
-        // Little overlap resembles by chance.
-        if length < rough_said.len() / 3 {
-            return -1.0;
-        }
-        let energy = sums_said[length] * (sums_heard[lag + length] - sums_heard[lag]);
-        dot(&rough_said[..length], &rough_heard[lag..lag + length]) / energy.sqrt().max(1.0)
-    };
-    let (lag, _) = best((0..LATEST * rate / ROUGH).map(|lag| (lag, overlap(lag))));
-    let near = (lag * ROUGH).saturating_sub(2 * ROUGH)..lag * ROUGH + 2 * ROUGH;
+    let sums = running(&rough_heard);
+    let short = window / ROUGH;
     let mut found = Heard { likeness: -1.0, delay_ms: 0.0, level_db: 0.0 };
     let mut start = 0;
     while start + window <= said.len() {
-        for lag in near.clone() {
+        let a = &rough_said[start / ROUGH..start / ROUGH + short];
+        let own = energy(a);
+        let rough = |lag: usize| {
+            let at = start / ROUGH + lag;
+            let b = rough_heard.get(at..at + short)?;
+            Some(dot(a, b) / (own * (sums[at + short] - sums[at])).sqrt().max(1.0))
+        };
+        let (lag, _) = best((0..LATEST * rate / ROUGH).map_while(|lag| Some((lag, rough(lag)?))));
+        for lag in (lag * ROUGH).saturating_sub(2 * ROUGH)..lag * ROUGH + 2 * ROUGH {
             let Some(b) = heard.get(start + lag..start + lag + window) else { continue };
             let a = &said[start..start + window];
             let likeness = likeness(a, b);
@@ -177,6 +176,16 @@ mod tests {
             late(&speech(), 300).iter().map(|s| s / 10 * 6 + i16::try_from(rng.below(400)).unwrap() - 200).collect();
         let heard = verdict(&noisy).unwrap();
         assert!((heard.level_db + 4.4).abs() < 0.5, "{heard:?}");
+    }
+
+    #[test]
+    fn an_echo_whose_delay_changes_once_is_heard() {
+        let sound = speech();
+        let mut heard = late(&sound[..20_000], 60);
+        heard.extend(vec![0; 8 * 140]);
+        heard.extend_from_slice(&sound[20_000..]);
+        let heard = verdict(&heard).unwrap();
+        assert!((heard.delay_ms - 200.0).abs() < 1.0, "{heard:?}");
     }
 
     #[test]

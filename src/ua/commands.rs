@@ -197,7 +197,12 @@ impl Ua {
             || NameAddr::new(Uri::sip("ping", Host::Name("anonymous.invalid".to_owned()))),
             |config| NameAddr::new(config.aor.clone()),
         );
-        let route = self.endpoint.route(now, &hop, config.and_then(|config| config.transport));
+        // A transport that the URI names is meant for this request (RFC 3261 §19.1.1).
+        let (hop, transport) = match uri.transport() {
+            Some(_) => (uri.clone(), None),
+            None => (hop, config.and_then(|config| config.transport)),
+        };
+        let route = self.endpoint.route(now, &hop, transport);
         let about = About { server: host(&hop), peer: Some(shown(&target)), ..About::default() };
         self.pings.push(Ping::new(target, uri, from, about, route));
         Ok(Reply::Ok)
@@ -214,8 +219,10 @@ fn next_hop(config: &AccountConfig, uri: &Uri) -> (NextHop, bool) {
     if ours { (NextHop::Server(config.registrar.clone()), true) } else { (NextHop::Target, false) }
 }
 
-fn host(uri: &Uri) -> String {
-    uri.host.as_ref().map(ToString::to_string).unwrap_or_default()
+/// Host, and port if one is named: what can be typed again.
+pub(super) fn host(uri: &Uri) -> String {
+    let host = uri.host.as_ref().map(ToString::to_string).unwrap_or_default();
+    uri.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
 }
 
 /// What was typed, as a fact for texts.

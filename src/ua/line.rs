@@ -149,6 +149,15 @@ impl Line {
         }
     }
 
+    /// A call that failed for want of a codec says which ones we offered.
+    pub(super) fn with_offer(&self, failure: Failure) -> Failure {
+        if failure.slug != "media.no-common-codec" || failure.facts.contains_key("offered") {
+            return failure;
+        }
+        let names: Vec<_> = self.audio.capabilities.codecs.iter().map(|codec| codec.name).collect();
+        failure.with("offered", names.join(", "))
+    }
+
     fn wish(audio: &AudioConfig, lease: Lease) -> Wish<'_> {
         Wish { capabilities: &audio.capabilities, lease, direction: Direction::SendRecv, latch: true }
     }

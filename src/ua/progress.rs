@@ -133,7 +133,7 @@ impl Ua {
         let code = ending.cause.status().map(|status| status.code());
         let (by, failure) = match line.verdict.take() {
             Some((by, failure)) => (by, Some(failure)),
-            None => (ending.by, line.about.ending(ending)),
+            None => (ending.by, line.about.ending(ending).map(|failure| line.with_offer(failure))),
         };
         let event = Box::new(line.ended(now, call, by, code, failure));
         line.stage = Stage::Ending { event };

@@ -301,7 +301,7 @@ impl Registration {
 /// Whom the failures of an account are about.
 pub(super) fn about(config: &AccountConfig) -> About {
     About {
-        server: config.registrar.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+        server: super::commands::host(&config.registrar),
         account: Some(config.name.clone()),
         user: config.aor.user_unescaped(),
         peer: None,

@@ -1,8 +1,20 @@
-//! The real binary: its output, texts and exit codes.
+//! The real binary, run as a user would: its output, texts and exit codes.
 
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 #![allow(
     clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    reason = "a test picks one case of many, and runs in real time where it must"
+    clippy::unwrap_used,
+    reason = "a test picks one case of many, fails loudly, and runs in real time where it must"
 )]
+
+mod calls;
+mod configs;
+mod echo;
+mod kit;
+mod listening;
+mod output;
+mod peer;
+mod servers;
+mod signals;
+mod terminal;

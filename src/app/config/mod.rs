@@ -276,6 +276,12 @@ impl Loaded {
         Self { config: good.then_some(config), findings, settings, known, sources }
     }
 
+    /// True if all that is wrong came from options: the usage is wrong, not the config.
+    pub fn is_wrong_usage(&self) -> bool {
+        let mut errors = self.findings.iter().filter(|f| f.severity == Severity::Error).peekable();
+        errors.peek().is_some() && errors.all(|f| f.file.starts_with("--"))
+    }
+
     /// All findings as a person reads them, with a last line that counts them; empty if there are none.
     pub fn render(&self, colour: bool) -> String {
         let mut text = String::new();
@@ -285,8 +291,9 @@ impl Loaded {
             text.push('\n');
         }
         let errors = self.findings.iter().filter(|f| f.severity == Severity::Error).count();
-        if errors > 0 {
-            let mut files: Vec<_> = self.findings.iter().map(|f| f.file.as_str()).collect();
+        if errors > 0 && !self.is_wrong_usage() {
+            let wrong = self.findings.iter().filter(|f| f.severity == Severity::Error);
+            let mut files: Vec<_> = wrong.map(|f| f.file.as_str()).collect();
             files.dedup();
             let plural = if errors == 1 { "" } else { "s" };
             text += &format!("{}: {errors} error{plural}. Nothing was changed.\n", files.join(", "));

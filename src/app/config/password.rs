@@ -1,5 +1,6 @@
 //! Where a password comes from, and fetching it only when it is needed.
 
+use super::places::words as io_words;
 use crate::app::escape::clean;
 use crate::secret::Secret;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ impl PasswordSource {
                 if let Some(what) = readable_by_others(path) {
                     return Err(fail(what));
                 }
-                let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+                let text = std::fs::read_to_string(path).map_err(|e| fail(io_words(&e)))?;
                 first_line(&text).ok_or_else(|| fail("its first line is empty".into()))
             }
             Self::Command(command) => run(command),
@@ -84,7 +85,7 @@ fn run(command: &str) -> Result<Secret, PasswordError> {
         .stdin(Stdio::inherit())
         .stderr(Stdio::inherit())
         .output()
-        .map_err(|e| fail(format!("did not start: {e}")))?;
+        .map_err(|e| fail(format!("did not start: {}", io_words(&e))))?;
     if !output.status.success() {
         return Err(fail(format!("ended with {}", output.status)));
     }

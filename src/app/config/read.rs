@@ -327,6 +327,7 @@ impl<'a> Reader<'a> {
 
     /// Turns the keys that nobody asked for into findings.
     pub(crate) fn judge_unknown(&mut self) {
+        self.judge_overrides();
         for (layer, span, path, shape, name) in std::mem::take(&mut self.unknown) {
             let place = self.place(layer, span);
             let table = if path.is_empty() { "the top level".to_owned() } else { format!("[{path}]") };
@@ -343,6 +344,30 @@ impl<'a> Reader<'a> {
             }
             let label = near.as_ref().map_or_else(|| "unknown".to_owned(), |n| format!("did you mean `{n}`?"));
             let text = format!("`{name}` is no key of {table}");
+            self.tell(Severity::Error, "config.unknown-key", &place, text, label, near, None);
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Overrides that set no key there is. Those of variables are made for known keys only.
+    fn judge_overrides(&mut self) {
+        let known: Vec<String> = self
+            .known
+            .iter()
+            .map(|(shape, key)| join(shape, key))
+            .chain(self.settings.iter().map(|s| s.key.clone()))
+            .collect();
+        for (key, (_, origin)) in &self.overrides.0 {
+            if known.iter().any(|k| k == key) {
+                continue;
+            }
+            let place = Place { layer: None, span: 0..0, origin: origin.clone() };
+            let near = nearest(key, known.iter().map(String::as_str)).map(str::to_owned);
+            let label = near
+                .as_ref()
+                .map_or_else(|| "see `bellwire config show`".to_owned(), |n| format!("did you mean `{n}`?"));
+            let text = format!("there is no key `{key}`");
             self.tell(Severity::Error, "config.unknown-key", &place, text, label, near, None);
         }
     }

@@ -170,9 +170,10 @@ impl<'a> Reader<'a> {
             }
             let words = built.iter().map(|(w, _)| *w);
             let suggestion = nearest(text, words.clone()).map(str::to_owned);
+            let all = words.collect::<Vec<_>>().join(", ");
             let label = match &suggestion {
-                Some(word) => format!("did you mean \"{word}\"?"),
-                None => format!("one of {}", words.collect::<Vec<_>>().join(", ")),
+                Some(word) => format!("did you mean \"{word}\"? one of {all}"),
+                None => format!("one of {all}"),
             };
             Err(Bad { slug: "config.value", label, suggestion })
         };

@@ -51,7 +51,7 @@ this account."
 
     "net.timeout" NotReached Error:
     "no reply from {server|the other side}";
-    "requests over {transport|UDP} to {address|its address} for 32 s, nothing came back";
+    "{requests|all} requests in {seconds|32} s to {address|its address} over {transport|UDP}, nothing came back";
     [Command("bellwire ping {server|pbx.example.org} --transport tcp", ""),
      Key("account.{account|work}", "transport = \"tcp\"", "if that works; if not, a firewall or VPN stands between")];
     "Datagrams went out and nothing came back until the SIP timers ran out (RFC 3261, 64 x T1 = 32 s). The address may be wrong, the server down, or a
@@ -109,7 +109,7 @@ firewall may drop the packets."
 
     "media.no-common-codec" NoCommonMedia Error:
     "{peer|the other side} and this phone share no audio codec";
-    "{code|488} {reason|Not Acceptable Here}; we offered {offered|our codecs}, they answered with {answered|none of them}";
+    "{said|}we offered {offered|our codecs}{theirs|}";
     [Key("account.{account|work}", "audio.codecs = [\"opus\", \"g722\", \"pcmu\", \"pcma\"]", "all that are built in"),
      Command("bellwire ping {peer|600}", "shows what they know")];
     "A call needs one codec that both sides know. Phones that know nothing else know pcmu or pcma."
@@ -190,7 +190,7 @@ firewall may drop the packets."
     "The number exists but no phone of it can take the call now."
 
     "call.no-answer" NotAnswered Result:
-    "{peer|the other side} did not answer ({code|408} {reason|Request Timeout}).";
+    "{peer|the other side} did not answer{within|}{status|}.";
     ""; [];
     "It rang, or the server looked for the phone, but nobody answered in time. `--timeout` and `call.answer_timeout` say how long to wait."
 
@@ -225,8 +225,8 @@ firewall may drop the packets."
     "usage.target" Usage Error:
     "`{target|that}` cannot be called";
     "{cause|it is no number, address or SIP URI}";
-    [Command("bellwire call 600", "a number needs an account"),
-     Command("bellwire call sip:bob@192.0.2.10", "")];
+    [Command("bellwire config init", "makes the account that a bare number needs"),
+     Command("bellwire call sip:bob@192.0.2.10", "calls an address without any account")];
     "A target is a number (with an account), user@host, a sip: or tel: URI, or an address."
 
     "usage.account" Usage Error:
@@ -240,6 +240,19 @@ firewall may drop the packets."
     "{cause|}";
     [Command("bellwire --help", "")];
     "An option has a value that makes no sense here."
+
+    "usage.file" Device Error:
+    "{file|the sound file} cannot be used for {option|that}, so nothing was started";
+    "{cause|it cannot be read}";
+    [Words("--play takes WAV with 8, 16, 24 or 32 bits; --record makes a file in a folder that is there")];
+    "A sound file that was asked for on the command line cannot be read or made. It is checked before anybody is called."
+
+    "usage.explain" Usage Error:
+    "there is no page about `{what|that}`";
+    "it is neither the name of an error nor a SIP code{near|}";
+    [Command("bellwire explain {try|auth.wrong-password}", "names stand in the brackets of error[…]"),
+     Command("bellwire explain 486", "codes are those of SIP answers")];
+    "`bellwire explain` knows the names in the brackets of error[…] and warning[…], and SIP codes from 100 to 699."
 
     "config.no-account" Config Error:
     "no account is configured";

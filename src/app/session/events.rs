@@ -1,0 +1,329 @@
+//! What the driver and the engines say.
+
+use super::words::{figures, seconds, sound};
+use super::{AccountNames, GRACE, Goal, Seen, Session, TELL};
+use crate::api::{AudioInfo, Command, CommandError, EndedBy, Event, Failure, Reply, Snapshot};
+use crate::app::clock;
+use crate::app::console::Console;
+use crate::app::exit::Exit;
+use crate::app::status::clock as minutes;
+use crate::app::texts::{self, Facts};
+use crate::driver::{ClientEvent, EngineId, Ticket};
+use crate::id::{AccountId, CallHandle};
+use crate::media::command::MediaStats;
+use std::time::Instant;
+
+impl Session<'_> {
+    pub(super) fn handle_client(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Event { engine, at, event } => {
+                let time = clock::stamp(self.epoch, at);
+                let around = self.around(&event);
+                let accounts: Vec<String> = self.accounts.iter().map(|a| a.name.clone()).collect();
+                let own = self.phone() == Some(engine);
+                // The PBX inside `try` is not what the user asked for.
+                if own || self.console.verbose > 0 || matches!(event, Event::Stopped) {
+                    self.console.event(&event, &time, &accounts, &around);
+                }
+                if matches!(event, Event::Stopped) {
+                    self.handle_stopped(engine);
+                } else if own {
+                    self.handle_event(event, &around);
+                }
+            }
+            ClientEvent::Reply { ticket, result } => self.handle_reply(ticket, result),
+            ClientEvent::Lagged { engine, missed, snapshot } => {
+                self.console.remark(&format!("  {missed} events were missed"));
+                if self.phone() == Some(engine) {
+                    self.catch_up(&snapshot);
+                }
+            }
+            ClientEvent::Fault { .. } => {
+                let failure = Failure::new("bug").with("cause", "an engine panicked; it goes on");
+                self.console.failure(&failure, &Facts::new(), false);
+            }
+        }
+    }
+
+    pub(super) fn handle_stopped(&mut self, engine: EngineId) {
+        self.engines.retain(|e| *e != engine);
+        match self.stopping {
+            None => self.stopping = Some((Exit::Panic, Instant::now() + GRACE)),
+            Some(_) => {
+                self.send(Command::Stop);
+            }
+        }
+    }
+
+    pub(super) fn handle_reply(&mut self, ticket: Ticket, result: Result<Reply, CommandError>) {
+        match result {
+            Ok(Reply::Call(call)) if self.dial_ticket == Some(ticket) => self.dialled = Some(call),
+            Ok(Reply::Call(_) | Reply::Ok | Reply::Snapshot(_)) => {}
+            Err(error) => {
+                let failure = match &error {
+                    CommandError::BadTarget { target, reason } => {
+                        Failure::new("usage.target").with("target", target).with("cause", reason)
+                    }
+                    CommandError::TooManyCalls { .. } => Failure::new("call.too-many").with("cause", error.to_string()),
+                    _ => {
+                        let what = match self.goal {
+                            Goal::Call { .. } => "the call",
+                            Goal::Ping { .. } => "the ping",
+                            Goal::Listen { .. } | Goal::Register { .. } | Goal::Pbx => "the command",
+                        };
+                        Failure::new("usage.argument")
+                            .with("what", what)
+                            .with("value", "done")
+                            .with("cause", error.to_string())
+                    }
+                };
+                if self.dial_ticket == Some(ticket) || matches!(self.goal, Goal::Ping { .. }) {
+                    self.fail(&failure, &Facts::new());
+                } else if self.stopping.is_none() {
+                    self.console.remark(&format!("  {error}"));
+                }
+            }
+        }
+    }
+
+    /// Events were missed: live calls are taken over, the others are over.
+    pub(super) fn catch_up(&mut self, snapshot: &Snapshot) {
+        let live: Vec<CallHandle> = snapshot.calls.iter().map(|c| c.call).collect();
+        let dead: Vec<CallHandle> = self.calls.keys().copied().filter(|c| !live.contains(c)).collect();
+        for call in dead {
+            self.calls.remove(&call);
+            if self.dialled == Some(call) {
+                self.stop(Exit::Done);
+            }
+        }
+        for call in &snapshot.calls {
+            if call.incoming && call.state == "incoming" && !self.calls.contains_key(&call.call) {
+                self.ring(call.call, call.peer.clone(), None);
+            }
+        }
+    }
+
+    pub(super) fn ring(&mut self, call: CallHandle, peer: String, account: Option<AccountId>) {
+        let now = Instant::now();
+        let delay = match &self.goal {
+            Goal::Listen { auto_answer, .. } => auto_answer.delay(account),
+            Goal::Call { .. } | Goal::Register { .. } | Goal::Ping { .. } | Goal::Pbx => None,
+        };
+        let answer_at = delay.map(|delay| now + delay);
+        self.calls.insert(call, Seen { answer_at, account, ..Seen::new(peer, true, now) });
+    }
+
+    pub(super) fn handle_event(&mut self, event: Event, around: &Facts) {
+        match event {
+            Event::Registered { account, contact, expires, refreshed } => {
+                self.registered(account, &contact, expires, refreshed)
+            }
+            Event::RegistrationFailed { account, failure, retry_s } => {
+                let last = self.stopping.is_none() && self.one_shot();
+                let exit = self.console.failure(&failure, around, last);
+                if last {
+                    self.stop(exit);
+                } else if let Some(seconds) = retry_s {
+                    self.console.remark(&format!("  {} is tried again in {seconds} s", self.account(account).name));
+                }
+            }
+            Event::Unregistered { account } => {
+                let name = self.account(account).name;
+                self.console.progress(&format!("  unregistered  {name}"));
+            }
+            Event::CallOutgoing { call, account, to } => {
+                let from = account.map(|a| self.account(a));
+                let from = from.map_or_else(String::new, |a| format!(" from {}, account \"{}\"", a.user, a.name));
+                self.console.progress(&format!("  calling  {}{from}", Console::safe(&to)));
+                self.calls.insert(call, Seen::new(to, false, Instant::now()));
+            }
+            Event::CallIncoming { call, account, from, display, .. } => {
+                let uri = Console::safe(&from);
+                let who = display
+                    .filter(|d| !d.is_empty())
+                    .map_or_else(|| uri.clone(), |name| format!("{} ({uri})", Console::safe(&name)));
+                let keys = if self.keys { "   a answer  r reject" } else { "" };
+                self.console.progress(&format!("  incoming {who}, call {call}{keys}"));
+                self.ring(call, from, account);
+            }
+            Event::CallRinging { after_ms, .. } => {
+                self.console.progress(&format!("  ringing  {} s", seconds(after_ms)));
+            }
+            Event::CallAnswered { call, after_ms, audio } => self.answered(call, after_ms, audio),
+            Event::CallChanged { call, audio, held_by_peer } => {
+                if let Some(seen) = self.calls.get_mut(&call) {
+                    seen.view.held = held_by_peer;
+                }
+                let word = if held_by_peer { "held by them" } else { "changed" };
+                self.console.progress(&format!("  {word}   {}", sound(audio.as_ref())));
+            }
+            Event::CallEnded { call, by, code, failure, duration_ms, stats } => {
+                self.ended(call, by, code, failure, duration_ms, stats.map(|s| *s), around);
+            }
+            Event::DtmfReceived { digit, duration_ms, .. } => {
+                self.console.progress(&format!("  digit    {digit} ({duration_ms} ms)"));
+            }
+            Event::DtmfSent { .. } => {
+                if self.console.verbose > 0 {
+                    self.console.progress("  digits   sent");
+                }
+            }
+            Event::SourceEnded { .. } => {
+                if self.console.verbose > 0 {
+                    self.console.progress("  played   to its end");
+                }
+            }
+            Event::Stats { call, audio } => self.figures(call, &audio),
+            Event::MediaWarning { failure, .. } => {
+                self.console.failure(&failure, around, false);
+            }
+            Event::Pong { result, .. } => self.pong(result, around),
+            Event::PbxBinding { user, contact, expires } => {
+                let what =
+                    if expires > 0 { format!("for {expires} s at {}", Console::safe(&contact)) } else { "gone".into() };
+                self.console.progress(&format!("  phone    {} {what}", Console::safe(&user)));
+            }
+            Event::PbxCall { from, to, state, code } => {
+                let code = code.map_or_else(String::new, |c| format!(" ({c})"));
+                let (from, to) = (Console::safe(&from), Console::safe(&to));
+                self.console.progress(&format!("  call     {from} → {to} {state}{code}"));
+            }
+            Event::Stopped => {}
+        }
+    }
+
+    /// Whether a failed registration ends the run.
+    pub(super) fn one_shot(&self) -> bool {
+        match &self.goal {
+            Goal::Register { once, .. } => *once,
+            Goal::Call { after_register, .. } => *after_register,
+            Goal::Listen { .. } | Goal::Ping { .. } | Goal::Pbx => false,
+        }
+    }
+
+    pub(super) fn registered(&mut self, account: AccountId, contact: &str, expires: u32, refreshed: bool) {
+        let AccountNames { name, user, server, .. } = self.account(account);
+        if refreshed {
+            if self.console.verbose > 0 {
+                self.console.progress(&format!("  registered again  {name}, for {expires} s"));
+            }
+            return;
+        }
+        self.console
+            .progress(&format!("  registered {user} at {server} for {expires} s, contact {}", Console::safe(contact)));
+        self.registered += 1;
+        match &self.goal {
+            Goal::Register { accounts, once: true } if self.registered >= *accounts => self.stop(Exit::Done),
+            Goal::Call { after_register: true, .. } if self.registered == 1 => self.dial(),
+            Goal::Call { .. } | Goal::Register { .. } | Goal::Listen { .. } | Goal::Ping { .. } | Goal::Pbx => {}
+        }
+    }
+
+    pub(super) fn answered(&mut self, call: CallHandle, after_ms: u64, audio: Option<AudioInfo>) {
+        self.console.progress(&format!("  answered {} s   {}", seconds(after_ms), sound(audio.as_ref())));
+        let (mut digits, mut duration) = (None, None);
+        if let Goal::Call { dtmf, duration: limit, .. } = &self.goal {
+            (digits, duration) = (dtmf.clone(), *limit);
+        }
+        let now = Instant::now();
+        if let Some(seen) = self.calls.get_mut(&call) {
+            seen.answered = Some(now);
+            seen.answer_at = None;
+            seen.hang_up_at = duration.map(|d| now + d);
+            seen.view.stats.codec = audio.as_ref().map(|a| a.codec.clone()).unwrap_or_default();
+        }
+        (self.outcome.answered_ms, self.outcome.audio) = (Some(after_ms), audio);
+        if let Some(digits) = digits {
+            self.send(Command::Dtmf { call, digits });
+        }
+    }
+
+    pub(super) fn figures(&mut self, call: CallHandle, stats: &MediaStats) {
+        self.outcome.rtt_ms = stats.rtt_ms.or(self.outcome.rtt_ms);
+        self.outcome.mos = stats.mos.or(self.outcome.mos);
+        let Some(seen) = self.calls.get_mut(&call) else { return };
+        seen.view.stats = stats.clone();
+        let time = seen.answered.map_or(0, |at| at.elapsed().as_secs());
+        let due = self.console.verbose > 0 && !self.console.is_live() && seen.told.elapsed() >= TELL;
+        if due {
+            seen.told = Instant::now();
+            self.console.progress(&format!("  {} {}", minutes(time), figures(stats)));
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of the event")]
+    pub(super) fn ended(
+        &mut self,
+        call: CallHandle,
+        by: EndedBy,
+        code: Option<u16>,
+        failure: Option<Failure>,
+        duration_ms: Option<u64>,
+        stats: Option<MediaStats>,
+        around: &Facts,
+    ) {
+        let seen = self.calls.remove(&call);
+        let answered = duration_ms.is_some();
+        if let Some(stats) = &stats {
+            self.outcome.rtt_ms = stats.rtt_ms.or(self.outcome.rtt_ms);
+            self.outcome.mos = stats.mos.or(self.outcome.mos);
+        }
+        if let Some(ms) = duration_ms {
+            let who = match by {
+                EndedBy::Local => "by you",
+                EndedBy::Remote => "by them",
+                EndedBy::Fault => "by a fault",
+            };
+            let time = format!("{}.{}", minutes(ms / 1000), ms % 1000 / 100);
+            let shown = stats.as_ref().map_or_else(String::new, |s| format!("    {}", figures(s)));
+            self.console.progress(&format!("  ended    {who} after {time}{shown}"));
+        }
+        self.outcome.stats = stats;
+        let own = match &self.goal {
+            Goal::Call { .. } => self.dialled.is_none_or(|dialled| dialled == call),
+            Goal::Listen { once, .. } => *once && seen.as_ref().is_none_or(|s| s.incoming),
+            Goal::Register { .. } | Goal::Ping { .. } | Goal::Pbx => false,
+        };
+        let last = own && self.stopping.is_none();
+        let exit = match (failure, code) {
+            (Some(failure), _) if seen.as_ref().is_some_and(|s| s.incoming) && failure.slug == "call.cancelled" => {
+                // Not a failure of ours: somebody called and gave up.
+                self.console.progress(&format!("  missed   {}", around.get("peer").map_or("a call", String::as_str)));
+                Some(Exit::NotAnswered)
+            }
+            (Some(failure), _) => Some(self.console.failure(&failure, around, last)),
+            (None, Some(code)) if !answered && code >= 300 => {
+                let failure = Failure::new(texts::of_status(code)).with_status(code, "");
+                Some(self.console.failure(&failure, around, last))
+            }
+            (None, _) if answered => None,
+            (None, _) => Some(Exit::NotAnswered),
+        };
+        if last {
+            self.stop(exit.unwrap_or(Exit::Done));
+        }
+    }
+
+    pub(super) fn pong(&mut self, result: Result<crate::api::PongInfo, Failure>, around: &Facts) {
+        match result {
+            Ok(info) => {
+                let server = info.server.as_deref().map_or_else(|| "server unknown".into(), Console::safe);
+                let codecs =
+                    if info.codecs.is_empty() { "not told".to_owned() } else { Console::safe(&info.codecs.join(", ")) };
+                self.console.say(&format!(
+                    "  answered {} {} in {} ms",
+                    info.code,
+                    Console::safe(&info.reason),
+                    info.rtt_ms
+                ));
+                self.console.say(&format!("  server   {server}\n  codecs   {codecs}"));
+                if !info.allow.is_empty() {
+                    self.console.say(&format!("  allows   {}", Console::safe(&info.allow.join(", "))));
+                }
+                // Any answer proves that somebody is there; a refusal is told by its code.
+                self.stop(if info.code < 300 { Exit::Done } else { Exit::for_status(info.code) });
+            }
+            Err(failure) => self.fail(&failure, around),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Figures and sound in words.
+
+use crate::api::AudioInfo;
+use crate::app::console::Console;
+use crate::app::status::count;
+use crate::media::command::MediaStats;
+
+/// Seconds with two digits.
+pub(super) fn seconds(ms: u64) -> String {
+    format!("{:.2}", count(ms) / 1000.0)
+}
+
+/// What was negotiated.
+pub(super) fn sound(audio: Option<&AudioInfo>) -> String {
+    let Some(audio) = audio else { return "no sound".into() };
+    let channels = if audio.channels == 1 { "mono" } else { "stereo" };
+    // RFC 7587: Opus is always announced with two channels; what we send is mono.
+    let channels = if audio.codec == "opus" { "mono" } else { channels };
+    let remote = audio.remote.as_ref().map_or_else(String::new, |r| format!(", to {}", Console::safe(r)));
+    let guard = audio.srtp.as_deref().unwrap_or("not encrypted");
+    format!("{} {} kHz {channels}, {guard}{remote}", audio.codec, f64::from(audio.rate) / 1000.0)
+}
+
+/// The figures of a call in one line.
+pub(crate) fn figures(s: &MediaStats) -> String {
+    let total = s.received + s.lost;
+    let share = if total == 0 { 0.0 } else { count(s.lost) / count(total) * 100.0 };
+    let mos = s.mos.map_or_else(String::new, |mos| format!(", MOS {mos:.1} (est.)"));
+    format!("sent {}, received {}, lost {} ({share:.1}%){mos}", grouped(s.sent), grouped(s.received), grouped(s.lost))
+}
+
+/// `2 115`.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        assert_eq!([0, 999, 2115, 1_234_567].map(grouped), ["0", "999", "2 115", "1 234 567"]);
+    }
+}
