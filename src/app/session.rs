@@ -29,6 +29,8 @@ pub(crate) use words::figures;
 const GRACE: Duration = Duration::from_secs(2);
 /// How often the live line is repainted.
 const REPAINT: Duration = Duration::from_millis(500);
+/// How much longer `try` waits for the first reports of both sides.
+const REPORT: Duration = Duration::from_secs(6);
 /// How often `-v` tells the figures where there is no live line.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -188,10 +190,13 @@ impl<'a> Session<'a> {
             .map(|(call, _)| *call)
             .collect();
         for call in due {
+            let wait = self.waits_for_rtcp(call, now);
             if let Some(seen) = self.calls.get_mut(&call) {
-                seen.hang_up_at = None;
+                seen.hang_up_at = wait.then(|| now + REPAINT);
             }
-            self.send(Command::HangUp { call });
+            if !wait {
+                self.send(Command::HangUp { call });
+            }
         }
         let due: Vec<CallHandle> =
             self.calls.iter().filter(|(_, c)| c.answer_at.is_some_and(|at| at <= now)).map(|(call, _)| *call).collect();
@@ -202,6 +207,13 @@ impl<'a> Session<'a> {
             self.repaint_at = now + REPAINT;
             self.paint();
         }
+    }
+
+    /// `try` tells the round trip, which is known once both sides have reported: up to 8 s after the start (RFC 3550 §6.2).
+    fn waits_for_rtcp(&self, call: CallHandle, now: Instant) -> bool {
+        let Goal::Call { after_register: true, duration: Some(duration), .. } = self.goal else { return false };
+        let answered = self.calls.get(&call).and_then(|seen| seen.answered);
+        self.outcome.rtt_ms.is_none() && answered.is_some_and(|at| now < at + duration + REPORT)
     }
 
     fn talking(&self) -> Option<CallHandle> {

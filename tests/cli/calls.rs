@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 #[test]
 fn try_calls_itself_hears_the_echo_and_says_so() {
-    let home = Home::new();
+    let home = Home::alone();
     let done = home.run(&["try", "--null-audio", "--json"]).expect(0, &[]);
     let verdict = done.events("try.verdict").remove(0);
     assert_eq!(verdict["heard"], true, "{verdict}");
@@ -19,7 +19,7 @@ fn try_calls_itself_hears_the_echo_and_says_so() {
 
 #[test]
 fn try_is_answered_soon_after_its_start_and_reads_like_this() {
-    let home = Home::new();
+    let home = Home::alone();
     let start = std::time::Instant::now();
     let running = home.start(&["try", "--null-audio"]);
     running.until("  answered ");
@@ -37,7 +37,7 @@ fn try_is_answered_soon_after_its_start_and_reads_like_this() {
 
 #[test]
 fn try_keeps_the_recording_that_was_asked_for() {
-    let home = Home::new();
+    let home = Home::alone();
     home.run(&["try", "--null-audio", "--record", "heard.wav"]).expect(0, &[]);
     let kept = hound::WavReader::open(home.path("heard.wav")).unwrap();
     assert!(kept.duration() / kept.spec().sample_rate >= 4);

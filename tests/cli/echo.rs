@@ -7,7 +7,7 @@ use bellwire::device::wav::Sound;
 
 /// Calls the echo, says the built-in speech and judges what came back.
 fn heard(echo: Echo) -> Result<(), String> {
-    let home = Home::new();
+    let home = Home::alone();
     let peer = Peer::start(Script::Echo(echo));
     let speech = concat!(env!("CARGO_MANIFEST_DIR"), "/src/assets/speech.wav");
     let target = format!("sip:echo@{}", peer.addr);

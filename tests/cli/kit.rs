@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 /// The binary under test.
@@ -12,14 +12,30 @@ pub const BELLWIRE: &str = env!("CARGO_BIN_EXE_bellwire");
 /// A generous bound for everything that takes a second or two; no result depends on it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder that is home, config and working folder of the programs of one test.
+/// Tests that judge sound run alone; the others beside each other. A processor that is short of time is heard.
+static QUIET: RwLock<()> = RwLock::new(());
+
+enum Company {
+    Others { _guard: RwLockReadGuard<'static, ()> },
+    Nobody { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+/// A folder that is home, config and working folder of the programs of one test. A test has one at a time.
 pub struct Home {
     dir: tempfile::TempDir,
+    _company: Company,
 }
 
 impl Home {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a folder") }
+        let guard = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+        Self { dir: tempfile::tempdir().expect("a folder"), _company: Company::Others { _guard: guard } }
+    }
+
+    /// For a test that judges sound: no other test of this program runs meanwhile.
+    pub fn alone() -> Self {
+        let guard = QUIET.write().unwrap_or_else(PoisonError::into_inner);
+        Self { dir: tempfile::tempdir().expect("a folder"), _company: Company::Nobody { _guard: guard } }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -23,7 +23,7 @@ fn share(path: &std::path::Path, hz: f64) -> f64 {
 
 #[test]
 fn calls_at_once_have_a_reader_and_a_recorder_each() {
-    let home = Home::new();
+    let home = Home::alone();
     std::fs::create_dir(home.path("rec")).unwrap();
     // What the listener says: a second of 700 Hz and a second of silence, so that a shared reader would be heard.
     let spec =
@@ -76,7 +76,7 @@ fn calls_at_once_have_a_reader_and_a_recorder_each() {
 
 #[test]
 fn everything_that_a_bench_sets_can_be_set_by_the_config_alone() {
-    let home = Home::new();
+    let home = Home::alone();
     let pbx = Pbx::start(&home);
     let (port, rtp) = (free_port(), free_port().max(20_000));
     let secret = format!("{}-bob", crate::kit::CANARY);
@@ -122,7 +122,7 @@ fn free_port() -> u16 {
 
 #[test]
 fn an_echo_by_config_sends_back_what_comes() {
-    let home = Home::new();
+    let home = Home::alone();
     home.write("e.toml", "[audio]\ninput = \"echo\"\noutput = \"none\"\n[network]\ninterface = \"127.0.0.1\"\n");
     let listener = home.start(&["listen", "--auto-answer", "-c", "e.toml", "--json"]);
     let target = direct(&listener);
