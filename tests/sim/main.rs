@@ -11,5 +11,6 @@ mod calls;
 mod interfaces;
 mod kit;
 mod nat;
+mod pbx;
 mod registration;
 mod sweep;

@@ -4,6 +4,7 @@
 //! After every step it checks that the drain ended, that time moved, and that each SIP message sent parses again.
 //! The same seed gives the same run, to the byte.
 
+pub mod hand;
 pub mod network;
 pub mod script;
 pub mod sound;
@@ -14,7 +15,7 @@ use bellwire::engine::{
     RecordData, ResolveError, StreamEvent, StreamFault, Transmit,
 };
 use bellwire::id::{CallHandle, ConnId, ListenerId, MediaId, RequestId, SetId, SocketId};
-use bellwire::media::command::{AudioSink, AudioSource, MediaCommand, Route};
+use bellwire::media::command::{AudioSink, AudioSource, Builtin, MediaCommand, Route};
 use bellwire::media::set::{MediaSet, SoundSink};
 use bellwire::pbx::{Pbx, PbxConfig};
 use bellwire::rng::Rng;
@@ -125,6 +126,8 @@ struct Pipe {
 
 struct Microphone {
     tone: bellwire::media::tones::Tone,
+    /// Samples until it ends; `None` never does.
+    left: Option<usize>,
 }
 
 impl bellwire::media::set::SoundSource for Microphone {
@@ -132,8 +135,10 @@ impl bellwire::media::set::SoundSource for Microphone {
         16_000
     }
     fn read(&mut self, out: &mut [i16]) -> usize {
-        self.tone.fill(out);
-        out.len()
+        let given = self.left.map_or(out.len(), |left| left.min(out.len()));
+        self.left = self.left.map(|left| left - given);
+        self.tone.fill(&mut out[..given]);
+        given
     }
 }
 
@@ -400,6 +405,11 @@ impl World {
             Host::Pbx(pbx) => pbx,
             Host::Ua(_) | Host::Script(_) | Host::Off => self.fail("that node is no PBX"),
         }
+    }
+
+    /// A node that is gone gives its addresses back to whoever comes next.
+    pub fn rename_away(&mut self, node: NodeId) {
+        self.nodes[node.0].ips.clear();
     }
 
     pub fn command(&mut self, node: NodeId, command: Command) -> Result<Reply, CommandError> {
@@ -753,7 +763,10 @@ impl World {
         let Some(Route::Local { source, sink }) = route else { return };
         let source: Option<Box<dyn bellwire::media::set::SoundSource>> = match source {
             AudioSource::File { .. } | AudioSource::Builtin(_) | AudioSource::Device(_) => {
-                Some(Box::new(Microphone { tone: bellwire::media::tones::Tone::hz(node.microphone_hz, 16_000) }))
+                let tone = bellwire::media::tones::Tone::hz(node.microphone_hz, 16_000);
+                // The announcement is four seconds long here.
+                let left = (source == AudioSource::Builtin(Builtin::Announcement)).then_some(64_000);
+                Some(Box::new(Microphone { tone, left }))
             }
             AudioSource::None | AudioSource::Silence | AudioSource::Tone(_) | AudioSource::Echo => None,
         };
