@@ -185,15 +185,32 @@ impl Call {
     }
 
     fn handle_request(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, request: Request, flow: Flow) {
+        // Our tag is the same in all dialogs of a call: the peer's tells the forks apart (§12.2.2).
+        let tag = from_tag(&request);
         match &self.state {
-            State::Established(_) | State::Answered(_) => self.handle_in_session(now, cx, txn, request, flow),
-            // An early dialog: only BYE from the caller and OPTIONS make sense; a second INVITE waits (§14.2).
-            State::Incoming(_) => self.handle_in_ringing(now, cx, txn, &request),
-            State::Calling(_) if request.method == Method::Bye => {
+            State::Established(session) if session.leg.remote_tag() == tag => {
+                self.handle_in_session(now, cx, txn, request, flow);
+            }
+            State::Answered(answered) if answered.leg.remote_tag() == tag => {
+                self.handle_in_session(now, cx, txn, request, flow);
+            }
+            State::Incoming(incoming) if incoming.leg.remote_tag() == tag => {
+                self.handle_in_ringing(now, cx, txn, &request, flow);
+            }
+            State::Calling(calling) if request.method == Method::Bye && calling.early.contains_key(&tag) => {
                 cx.respond(now, txn, &request, StatusCode::OK, self);
             }
-            State::Calling(_) | State::Routing { .. } | State::Offering { .. } | State::Closing => {
-                cx.respond(now, txn, &request, status(481), self);
+            State::Established(_)
+            | State::Answered(_)
+            | State::Incoming(_)
+            | State::Calling(_)
+            | State::Routing { .. }
+            | State::Offering { .. }
+            | State::Closing => {
+                // In a dialog that we are leaving, or never wanted: its BYE may cross ours (RFC 5407 §3.2).
+                let known = self.strays.iter().any(|leg| leg.remote_tag() == tag);
+                let code = if known && request.method == Method::Bye { StatusCode::OK } else { status(481) };
+                cx.respond(now, txn, &request, code, self);
             }
         }
     }
@@ -205,6 +222,8 @@ impl Call {
             self.handle_bye_response(now, cx, txn, &response, flow);
         } else if let State::Established(_) = &self.state {
             self.handle_change_response(now, cx, txn, response, flow);
+        } else if response.status.is_success() {
+            self.acknowledge_stray(now, cx, &response);
         }
     }
 
@@ -315,6 +334,11 @@ impl Call {
 /// A status that is written as a number in this program.
 pub(crate) fn status(code: u16) -> StatusCode {
     StatusCode::new(code).expect("a literal in 100..=699")
+}
+
+/// The tag of whoever sent a request; RFC 2543 peers have none.
+fn from_tag(request: &Request) -> String {
+    request.headers.from().ok().and_then(|from| from.tag().map(str::to_owned)).unwrap_or_default()
 }
 
 /// The Contact under which a dialog reaches us at `local`.

@@ -1,6 +1,7 @@
 //! The softphone against a scripted peer and against another softphone, message by message.
 
 mod calling;
+mod dialogs;
 mod registering;
 mod ringing;
 mod talking;

@@ -3,8 +3,8 @@
 use super::calls::Cx;
 use super::leg::Leg;
 use super::outgoing::sdp_of;
-use super::session::{Change, Session, refusal_of};
-use super::{ALLOW, Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact, status};
+use super::session::{Session, refusal_of};
+use super::{ALLOW, Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact, from_tag, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::dialog::Dialog;
@@ -23,7 +23,7 @@ const T2: Duration = Duration::from_secs(4);
 pub(super) struct Incoming {
     txn: TxnId,
     request: Request,
-    leg: Leg,
+    pub(super) leg: Leg,
     contact: NameAddr,
     offer: OfferId,
     /// No offer came: ours goes into the 2xx and the ACK brings the answer.
@@ -100,6 +100,11 @@ impl Incoming {
 impl Answered {
     pub(super) const fn is_leaving(&self) -> bool {
         matches!(self.then, Then::HangUp)
+    }
+
+    /// True when the ACK owes us an answer.
+    pub(super) const fn is_late(&self) -> bool {
+        self.late
     }
 
     pub(super) const fn leave(&mut self) {
@@ -290,23 +295,20 @@ impl Call {
     }
 
     pub(super) fn handle_ack(&mut self, now: Instant, cx: &mut Cx<'_, '_>, ack: &Request) {
+        let tag = from_tag(ack);
         match &mut self.state {
-            State::Answered(answered) if answered.resend.is_acknowledged_by(ack) => {
+            State::Answered(answered)
+                if answered.leg.remote_tag() == tag && answered.resend.is_acknowledged_by(ack) =>
+            {
                 if answered.is_leaving() {
                     self.leave_answered(now, cx, EndedBy::Local, EndCause::HungUp);
-                    return;
+                } else {
+                    self.establish(cx, sdp_of(&ack.headers, &ack.body));
                 }
-                let State::Answered(answered) = self.take_state() else { return };
-                let (leg, late) = (answered.leg, answered.late);
-                let id = leg.id;
-                self.state = State::Established(Box::new(Session { leg, change: Change::None }));
-                if let Some(body) = sdp_of(&ack.headers, &ack.body).filter(|_| late) {
-                    cx.emit(CallEvent::Answer { leg: id, body, early: false });
-                }
-                cx.emit(CallEvent::Established { leg: id });
             }
-            State::Established(session) => session.handle_ack(cx, ack),
+            State::Established(session) if session.leg.remote_tag() == tag => session.handle_ack(cx, ack),
             State::Answered(_)
+            | State::Established(_)
             | State::Routing { .. }
             | State::Offering { .. }
             | State::Calling(_)
@@ -315,24 +317,60 @@ impl Call {
         }
     }
 
-    /// A request inside the early dialog of a ringing call.
-    pub(super) fn handle_in_ringing(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, request: &Request) {
-        let State::Incoming(incoming) = &mut self.state else { return };
-        if let Err(error) = incoming.leg.dialog.accept(request) {
-            cx.respond(now, txn, request, error.status(), self);
-            return;
-        }
-        if request.method == Method::Bye {
-            cx.respond(now, txn, request, StatusCode::OK, self);
-            if let State::Incoming(incoming) = self.take_state() {
-                self.refuse_invite(now, cx, &incoming, status(487));
-                self.end(cx, EndedBy::Remote, EndCause::CallerGone);
+    /// The caller has our 2xx; `answer` is what its ACK said to an offer of ours.
+    pub(super) fn establish(&mut self, cx: &mut Cx<'_, '_>, answer: Option<Vec<u8>>) {
+        let answered = match self.take_state() {
+            State::Answered(answered) => answered,
+            state @ (State::Established(_)
+            | State::Routing { .. }
+            | State::Offering { .. }
+            | State::Calling(_)
+            | State::Incoming(_)
+            | State::Closing) => {
+                self.state = state;
+                return;
             }
-            return;
+        };
+        let (leg, late) = (answered.leg, answered.late);
+        let id = leg.id;
+        self.state = State::Established(Box::new(Session::new(leg)));
+        if let Some(body) = answer.filter(|_| late) {
+            cx.emit(CallEvent::Answer { leg: id, body, early: false });
         }
-        let code = refusal_of(&request.method)
-            .unwrap_or_else(|| if request.method == Method::Invite { status(500) } else { StatusCode::OK });
+        cx.emit(CallEvent::Established { leg: id });
+    }
+
+    /// A request inside the early dialog of a ringing call: only BYE from the caller and OPTIONS make sense there, a
+    /// second INVITE waits (§14.2).
+    pub(super) fn handle_in_ringing(
+        &mut self,
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        txn: TxnId,
+        request: &Request,
+        flow: Flow,
+    ) {
+        let pinned = self.login.is_some();
+        let State::Incoming(incoming) = &mut self.state else { return };
+        let code = if pinned && incoming.leg.flow.peer.ip() != flow.peer.ip() {
+            status(403) // threats C7
+        } else if request.method == Method::Invite {
+            status(500)
+        } else if let Some(code) = refusal_of(&request.method) {
+            code
+        } else if let Err(error) = incoming.leg.dialog.accept(request) {
+            error.status()
+        } else {
+            StatusCode::OK
+        };
         cx.respond(now, txn, request, code, self);
+        if request.method == Method::Bye
+            && code == StatusCode::OK
+            && let State::Incoming(incoming) = self.take_state()
+        {
+            self.refuse_invite(now, cx, &incoming, status(487));
+            self.end(cx, EndedBy::Remote, EndCause::CallerGone);
+        }
     }
 
     pub(super) fn respond_to(&self, request: &Request, code: StatusCode, contact: &NameAddr) -> Response {

@@ -1,7 +1,7 @@
 //! One dialog of a call with the way to its peer (RFC 3261 §12.2.1.1): requests wait here until the way is known.
 
 use super::calls::Cx;
-use super::{Call, LegId};
+use super::{Call, LegId, State};
 use crate::engine::{Flow, Protocol};
 use crate::sip::dialog::Dialog;
 use crate::sip::endpoint::{Route, RouteError, RouteId};
@@ -35,6 +35,11 @@ impl Leg {
 
     pub(super) fn remote_tag(&self) -> &str {
         &self.dialog.id().remote_tag
+    }
+
+    /// Our ACK for the INVITE with this CSeq number, if we keep it.
+    pub(super) fn ack_of(&self, seq: u32) -> Option<Request> {
+        self.ack.clone().filter(|ack| ack.headers.cseq().is_ok_and(|cseq| cseq.seq == seq))
     }
 
     /// True when no request waits for the way.
@@ -112,6 +117,8 @@ impl Call {
         let contact = super::contact(self.contact_user.as_deref(), route.local, route.protocol());
         match request.method {
             Method::Ack => cx.core.endpoint.send_ack(now, request, route),
+            // The call has ended while this change waited for its way.
+            Method::Invite if !matches!(self.state, State::Established(_)) => {}
             Method::Invite => {
                 super::decorate(&mut request, Some(&contact), &self.user_agent);
                 let txn = cx.request(now, &request, route);

@@ -2,7 +2,7 @@
 
 use super::calls::Cx;
 use super::leg::Leg;
-use super::session::{Change, Session};
+use super::session::Session;
 use super::{Call, CallEvent, Dial, EndCause, NextHop, SDP, State, contact, decorate};
 use crate::api::EndedBy;
 use crate::engine::Flow;
@@ -196,7 +196,12 @@ impl Call {
         if let State::Established(session) = &mut self.state
             && session.leg.remote_tag() == tag
         {
-            if let Some((ack, route)) = session.leg.ack.clone().and_then(|ack| session.leg.path(now, cx, ack)) {
+            // A change may have been acknowledged since: this ACK is for the INVITE that made the call.
+            let ack = self.invite.as_ref().and_then(|invite| {
+                let seq = invite.request.headers.cseq().ok()?.seq;
+                session.leg.ack_of(seq).or_else(|| session.leg.dialog.ack_for(&invite.request).ok())
+            });
+            if let Some((ack, route)) = ack.and_then(|ack| session.leg.path(now, cx, ack)) {
                 self.dispatch(now, cx, ack, &route);
             }
             return;
@@ -217,7 +222,7 @@ impl Call {
                 }
                 if wanted {
                     let id = leg.id;
-                    self.state = State::Established(Box::new(Session { leg, change: Change::None }));
+                    self.state = State::Established(Box::new(Session::new(leg)));
                     if let Some(body) = sdp_of(&response.headers, &response.body) {
                         cx.emit(CallEvent::Answer { leg: id, body, early: false });
                     }
@@ -360,7 +365,11 @@ fn remote_tag(response: &Response) -> String {
 
 /// The SDP of a message, if its body is one.
 pub(super) fn sdp_of(headers: &crate::sip::message::Headers, body: &[u8]) -> Option<Vec<u8>> {
-    let is_sdp = headers.content_type().is_some_and(|kind| kind.eq_ignore_ascii_case(SDP));
+    // A body whose type was forgotten is what bodies of INVITEs are, if it looks like it.
+    let is_sdp = match headers.content_type() {
+        Some(kind) => kind.eq_ignore_ascii_case(SDP),
+        None => body.starts_with(b"v="),
+    };
     (is_sdp && !body.is_empty()).then(|| body.to_vec())
 }
 

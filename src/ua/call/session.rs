@@ -60,6 +60,11 @@ pub(super) fn refusal_of(method: &Method) -> Option<StatusCode> {
 }
 
 impl Session {
+    /// A session without a change under way.
+    pub(super) const fn new(leg: Leg) -> Self {
+        Self { leg, change: Change::None }
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.change {
             Change::Accepted { resend, .. } => Some(resend.deadline()),
@@ -124,11 +129,15 @@ impl Call {
         // A change that cannot be taken now must not move the remote target either.
         let busy = match (&self.state, &request.method) {
             (State::Established(session), Method::Invite) => match &session.change {
-                Change::None => None,
-                Change::Ours { .. } | Change::Queued => Some(status(491)),
-                Change::Theirs { .. } | Change::Accepted { .. } => Some(status(500)),
+                // Whoever changes what our 2xx said has got it: the ACK is late or lost (RFC 5407 §3.1).
+                Change::None | Change::Accepted { late: false, .. } => None,
+                Change::Ours { .. } | Change::Queued | Change::Accepted { late: true, .. } => Some(status(491)),
+                Change::Theirs { .. } => Some(status(500)),
             },
-            (_, Method::Invite) => Some(status(500)),
+            (State::Answered(answered), Method::Invite) if answered.is_leaving() => Some(status(500)),
+            // The answer to our own offer has not come yet.
+            (State::Answered(answered), Method::Invite) if answered.is_late() => Some(status(491)),
+            (_, Method::Invite) => None,
             (_, method) => refusal_of(method),
         };
         if let Some(code) = busy {
@@ -170,10 +179,10 @@ impl Call {
         match self.take_state() {
             State::Established(session) => {
                 let Session { leg, change } = *session;
-                if let Change::Theirs { txn, request, .. } = change {
-                    cx.respond(now, txn, &request, status(487), self);
+                if let Change::Theirs { txn, request, .. } = &change {
+                    cx.respond(now, *txn, request, status(487), self);
                 }
-                self.strays.push(leg);
+                self.strays.push(leave(leg, &change));
             }
             State::Answered(_)
             | State::Routing { .. }
@@ -188,6 +197,7 @@ impl Call {
     }
 
     fn handle_change(&mut self, cx: &mut Cx<'_, '_>, txn: TxnId, request: Request) {
+        self.presume_ack(cx);
         let id = self.next_offer();
         let State::Established(session) = &mut self.state else { return };
         let local = cx.core.endpoint.route_back(&session.leg.flow).local;
@@ -197,6 +207,19 @@ impl Call {
             Some(body) => CallEvent::Offer { id, body, local },
             None => CallEvent::OfferWanted { id, local },
         });
+    }
+
+    /// A later change says that the peer has our 2xx, though its ACK has not come.
+    fn presume_ack(&mut self, cx: &mut Cx<'_, '_>) {
+        if let State::Answered(_) = &self.state {
+            self.establish(cx, None);
+        }
+        if let State::Established(session) = &mut self.state
+            && matches!(session.change, Change::Accepted { .. })
+        {
+            session.change = Change::None;
+            cx.emit(CallEvent::ChangeDone);
+        }
     }
 
     pub(super) fn accept_change(
@@ -315,7 +338,7 @@ impl Call {
                 | Change::Queued
                 | Change::Ours { .. }) => {
                     session.change = change;
-                    session.leg.ack.clone()
+                    response.headers.cseq().ok().and_then(|cseq| session.leg.ack_of(cseq.seq))
                 }
             };
             if let Some((ack, route)) = acknowledged.and_then(|ack| session.leg.path(now, cx, ack)) {
@@ -379,7 +402,19 @@ impl Call {
         if let Change::Theirs { txn, request, .. } = &session.change {
             cx.respond(now, *txn, request, status(487), self);
         }
-        self.send_bye(now, cx, session.leg);
+        self.send_bye(now, cx, leave(session.leg, &session.change));
+    }
+
+    /// Acknowledges a 2xx in a dialog that we have left, for the change that was under way then.
+    pub(super) fn acknowledge_stray(&mut self, now: Instant, cx: &mut Cx<'_, '_>, response: &Response) {
+        let (Ok(cseq), Ok(to)) = (response.headers.cseq(), response.headers.to()) else { return };
+        let tag = to.tag().unwrap_or_default();
+        let Some(at) = self.strays.iter().position(|leg| leg.remote_tag() == tag) else { return };
+        let mut leg = self.strays.swap_remove(at);
+        if let Some(ack) = leg.ack_of(cseq.seq) {
+            self.send_on(now, cx, &mut leg, ack);
+        }
+        self.strays.push(leg);
     }
 
     pub(super) fn send_bye(&mut self, now: Instant, cx: &mut Cx<'_, '_>, mut leg: Leg) {
@@ -418,4 +453,12 @@ impl Call {
             let _ = session.leg.dialog.request(Method::Invite);
         }
     }
+}
+
+/// The leg of a session that ends; should its change be accepted after all, it must be acknowledged.
+fn leave(mut leg: Leg, change: &Change) -> Leg {
+    if let Change::Ours { request, .. } = change {
+        leg.ack = leg.dialog.ack_for(request).ok();
+    }
+    leg
 }
