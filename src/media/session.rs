@@ -88,7 +88,7 @@ struct Stream {
 
 /// When a frame of the source is sent.
 enum SendClock {
-    /// With what is pulled: an echo, or no source at all.
+    /// With what is pulled: an echo, or no source at all while there are no digits.
     Pulled,
     /// At this instant.
     Timer(Instant),
@@ -209,11 +209,11 @@ impl MediaSession {
     }
 
     /// Queues digits.
-    pub(super) fn send_dtmf(&mut self, digits: &str, duration: Duration) {
+    pub(super) fn send_dtmf(&mut self, now: Instant, digits: &str, duration: Duration) {
         if let Some(stream) = &mut self.stream
             && stream.out.has_events()
         {
-            stream.out.dtmf.push(digits, duration);
+            stream.send_dtmf(now, digits, duration);
             self.watch.digits_told &= !stream.out.dtmf.is_busy();
         }
     }

@@ -132,7 +132,7 @@ impl MediaSet {
                 self.with(now, place, |session, _| session.set_muted(muted));
             }
             (MediaCommand::SendDtmf { digits, duration }, Some(place)) => {
-                self.with(now, place, |session, _| session.send_dtmf(&digits, duration));
+                self.with(now, place, |session, _| session.send_dtmf(now, &digits, duration));
             }
             (MediaCommand::Close, Some(place)) => {
                 self.with(now, place, |session, turn| session.close(turn));

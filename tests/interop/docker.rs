@@ -83,6 +83,8 @@ impl Container {
         let err = out.try_clone().map_err(|e| e.to_string())?;
         let mut child = Command::new("docker")
             .args(["run", "--rm", "--init", "--interactive", "--network", "host", "--name", &name])
+            // Real-time sound first, when the machine has other work as well.
+            .args(["--cpu-shares", "8192"])
             .args(options)
             .arg(image(peer))
             .args(args)
@@ -99,6 +101,12 @@ impl Container {
     pub(crate) fn type_line(&mut self, line: &str) -> Result<(), String> {
         let stdin = self.stdin.as_mut().ok_or("no standard input")?;
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).map_err(|e| format!("{}: {e}", self.name))
+    }
+
+    /// Ends it from one moment to the next, as a crash does: nobody is told.
+    pub(crate) fn kill(&mut self) -> Result<(), String> {
+        said(Command::new("docker").args(["kill", &self.name]))?;
+        self.child.wait().map(drop).map_err(|e| e.to_string())
     }
 
     /// All that it has printed so far.

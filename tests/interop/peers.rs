@@ -55,6 +55,11 @@ impl Asterisk {
         format!("127.0.0.1:{}", self.sip)
     }
 
+    /// Kills it in the middle of whatever it does.
+    pub(crate) fn kill(&mut self) -> Result<(), String> {
+        self.container.kill()
+    }
+
     /// All that it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.container.log()

@@ -1,5 +1,6 @@
 //! What is tried with Asterisk.
 
+use crate::peers::Asterisk;
 use crate::phone::{Finished, Phone, Setup};
 use crate::sound::{Band, Sound, measure_tone, speech};
 use crate::{Bench, Outcome, Row, codec_band};
@@ -17,7 +18,16 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.push(Row::new("asterisk", "two phones through it", two_phones));
     rows.push(Row::new("asterisk", "hold and resume by the PBX", hold));
     for codec in ["opus", "g722", "pcmu", "pcma"] {
-        rows.push(Row::new("asterisk", format!("echo, tone, {codec}"), move |b, d| echo_tone(b, d, codec)));
+        rows.push(Row::new("asterisk", format!("echo, tone, {codec}"), move |b, d| {
+            echo_tone(b, d, codec, 1000.0, 25.0)
+        }));
+    }
+    // What no telephone band lets through: the codec is wideband from end to end. G.722 has two bits a sample over 4 kHz: there a clean
+    // sine of 5 kHz has 22 dB in any coder of it (spandsp's gives 22.2 dB encoded and decoded in memory).
+    for (codec, snr) in [("opus", 25.0), ("g722", 20.0)] {
+        rows.push(Row::new("asterisk", format!("echo, tone of 5 kHz, {codec}"), move |b, d| {
+            echo_tone(b, d, codec, 5000.0, snr)
+        }));
     }
     rows.push(Row::new("asterisk", "digits received", digits_received));
     rows.push(Row::new("asterisk", "digits sent and read back", digits_back));
@@ -35,6 +45,11 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.push(Row::new("asterisk", "wrong password, MD5", |b, d| wrong_password(b, d, "1001")));
     rows.push(Row::new("asterisk", "wrong password, SHA-256", |b, d| wrong_password(b, d, "1003")));
     rows.push(Row::new("asterisk", "unknown server", unknown_server));
+    for transport in ["udp", "tcp"] {
+        rows.push(Row::new("asterisk", format!("the PBX is killed in a call, {transport}"), move |_, d| {
+            pbx_killed(d, transport)
+        }));
+    }
     rows
 }
 
@@ -59,10 +74,12 @@ fn echo_speech(bench: &Bench, dir: &Path, codec: &'static str, transport: &'stat
     heard_speech(bench, &Sound::read(&heard, 0)?, codec)
 }
 
-fn echo_tone(bench: &Bench, dir: &Path, codec: &'static str) -> Outcome {
-    let setup = Setup { codecs: vec![codec], ..user_1001(bench)? };
+/// With a deeper jitter buffer than the default's: one packet that a busy machine delays is no fault of either side, but to conceal it in the
+/// middle of a sine costs more than all else together (Opus needs a third of a second to have it right again). Speech is judged with the default.
+fn echo_tone(bench: &Bench, dir: &Path, codec: &'static str, hz: f64, snr: f64) -> Outcome {
+    let setup = Setup { codecs: vec![codec], jitter_min: Some("60ms"), ..user_1001(bench)? };
     let (says, heard) = (dir.join("says.wav"), dir.join("heard.wav"));
-    Sound::tone(1000.0, 5.0, 48_000).write(&says)?;
+    Sound::tone(hz, 5.0, 48_000).write(&says)?;
     let call = [
         "call",
         "600",
@@ -76,7 +93,7 @@ fn echo_tone(bench: &Bench, dir: &Path, codec: &'static str) -> Outcome {
     let done = Phone::run(dir, &setup, &call, Duration::from_secs(30))?;
     done.expect_code(0)?;
     expect_codec(&done, codec)?;
-    heard_tone(&Sound::read(&heard, 0)?, 1000.0, 3.5)
+    heard_tone_over(&Sound::read(&heard, 0)?, hz, snr, 3.5)
 }
 
 fn playback(bench: &Bench, dir: &Path) -> Outcome {
@@ -123,7 +140,7 @@ fn two_phones(bench: &Bench, dir: &Path) -> Outcome {
 
 /// Held for two seconds, resumed, then a tone: while held nothing is sent, afterwards all is as before.
 fn hold(bench: &Bench, dir: &Path) -> Outcome {
-    let setup = Setup { codecs: vec!["pcmu"], ..user_1001(bench)? };
+    let setup = Setup { codecs: vec!["pcmu"], input: Some("tone:440"), ..user_1001(bench)? };
     let heard = dir.join("heard.wav");
     let mut phone = Phone::start(dir, &setup, &["call", "609", "--record", &heard.display().to_string()])?;
     phone.wait_for("call.answered", Duration::from_secs(10))?;
@@ -235,6 +252,35 @@ fn unknown_server(bench: &Bench, dir: &Path) -> Outcome {
     Ok("exit code 5: net.dns for a name, net.refused for a closed port".to_owned())
 }
 
+/// The whole PBX vanishes, as in a power cut: the call ends by itself, soon, with the right words and exit code.
+fn pbx_killed(dir: &Path, transport: &'static str) -> Outcome {
+    let mut pbx = Asterisk::start(&dir.join("pbx"))?;
+    let account = Some((pbx.server(), "1001".to_owned(), "md5-1001".to_owned()));
+    let rtp = crate::docker::rtp_ports(40)?;
+    let setup = Setup {
+        account,
+        rtp,
+        transport: Some(transport),
+        codecs: vec!["pcmu"],
+        input: Some("tone:440"),
+        ..Setup::default()
+    };
+    let mut phone = Phone::start(dir, &setup, &["call", "602", "--media-timeout", "3s"])?;
+    phone.wait_for("call.answered", Duration::from_secs(10))?;
+    // Sound has come, so what follows is its loss.
+    phone.wait_for("media.stats", Duration::from_secs(5))?;
+    phone.wait_for("media.stats", Duration::from_secs(5))?;
+    pbx.kill()?;
+    let killed = std::time::Instant::now();
+    let done = phone.finish(Duration::from_secs(45))?;
+    let after = killed.elapsed().as_secs_f64();
+    done.expect_code(14)?.expect_slug("media.peer-gone")?;
+    if after > 10.0 {
+        return Err(format!("ended {after:.1} s after the PBX; the time-out is 3 s"));
+    }
+    Ok(format!("exit code 14, media.peer-gone, {after:.1} s after the PBX with a time-out of 3 s"))
+}
+
 /// PESQ of the speech in `heard` at or over what the codec must keep, its level within 6 dB of what was said.
 pub(crate) fn heard_speech(bench: &Bench, heard: &Sound, codec: &str) -> Outcome {
     heard_speech_at(bench, heard, codec, 0.0)
@@ -259,11 +305,16 @@ pub(crate) fn heard_speech_at(bench: &Bench, heard: &Sound, codec: &str, shift: 
 
 /// A tone of `hz` for at least `seconds`, SNR ≥ 25 dB, gaps ≤ 1 %.
 pub(crate) fn heard_tone(heard: &Sound, hz: f64, seconds: f64) -> Outcome {
+    heard_tone_over(heard, hz, 25.0, seconds)
+}
+
+/// The same with another least SNR.
+fn heard_tone_over(heard: &Sound, hz: f64, snr_db: f64, seconds: f64) -> Outcome {
     let tone = measure_tone(heard)?;
     let figures =
         format!("{:.1} Hz, SNR {:.1} dB, gaps {:.1} %, {:.1} s", tone.hz, tone.snr_db, tone.gaps * 100.0, tone.seconds);
-    let good = (tone.hz - hz).abs() < 1.0 && tone.snr_db >= 25.0 && tone.gaps <= 0.01 && tone.seconds >= seconds;
-    if good { Ok(figures) } else { Err(format!("{figures}; should be {hz} Hz, 25 dB, 1 %, {seconds} s")) }
+    let good = (tone.hz - hz).abs() < 1.0 && tone.snr_db >= snr_db && tone.gaps <= 0.01 && tone.seconds >= seconds;
+    if good { Ok(figures) } else { Err(format!("{figures}; should be {hz} Hz, {snr_db} dB, 1 %, {seconds} s")) }
 }
 
 fn expect_codec(done: &Finished, codec: &str) -> Result<(), String> {

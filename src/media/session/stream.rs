@@ -112,6 +112,15 @@ impl Stream {
         self.feed = feed;
     }
 
+    /// Queues digits; without a source nothing else runs the clock of sending, so it starts here.
+    pub(super) fn send_dtmf(&mut self, now: Instant, digits: &str, duration: Duration) {
+        self.out.dtmf.push(digits, duration);
+        if matches!((&self.feed, &self.send), (Feed::Nothing, SendClock::Pulled)) && self.out.dtmf.is_busy() {
+            self.out.resume(now);
+            self.send = SendClock::Timer(now.round_up(GRID));
+        }
+    }
+
     /// Places the next pull where the first packet of a new timeline is due.
     pub(super) fn align(&mut self, now: Instant) {
         if self.incoming.playout.next_due().is_some() || self.is_paced() {
@@ -279,8 +288,13 @@ impl Stream {
         };
         let mut ended = false;
         match &mut self.feed {
-            Feed::Nothing | Feed::Echo => return false,
-            Feed::Silence | Feed::Awaited => self.out.frame_rest().fill(0),
+            // Without a source only digits are sent, and silence between them.
+            Feed::Nothing if !self.out.dtmf.is_busy() => {
+                self.send = SendClock::Pulled;
+                return false;
+            }
+            Feed::Echo => return false,
+            Feed::Nothing | Feed::Silence | Feed::Awaited => self.out.frame_rest().fill(0),
             Feed::Tone(_, tone) => tone.fill(self.out.frame_rest()),
             Feed::Attached(end) => ended = end.read(self.out.frame_rest()),
         }

@@ -108,6 +108,30 @@ fn digits_arrive_once_each_and_the_sender_is_told() {
 }
 
 #[test]
+fn digits_are_sent_without_a_source_and_nothing_after_them() {
+    let mut net = Net::new(2);
+    net.open(1, plan(1, 2, &pcmu()), local(AudioSource::None));
+    net.open(2, plan(2, 1, &pcmu()), local(AudioSource::Silence));
+    net.run(ms(500));
+    assert!(net.rtp_from(1).is_empty());
+    net.command(1, MediaCommand::SendDtmf { digits: "7*".into(), duration: ms(100) });
+    net.run(ms(1000));
+    let digit = |digit| MediaEvent::Digit { digit, duration: ms(100) };
+    assert_eq!(net.told(2), [&MediaEvent::FirstPacket, &digit('7'), &digit('*')]);
+    assert_eq!(net.told(1), [&MediaEvent::FirstPacket, &MediaEvent::DtmfSent]);
+    let before = net.rtp_from(1);
+    net.run(ms(2000));
+    assert_eq!(net.rtp_from(1).len(), before.len());
+    net.command(1, MediaCommand::SendDtmf { digits: "1".into(), duration: ms(100) });
+    net.run(ms(1000));
+    let after = net.rtp_from(1).split_off(before.len());
+    let (last, first) = (before.last().expect("some"), after.first().expect("some"));
+    assert_eq!(first.1, last.1.wrapping_add(1));
+    let passed = first.0.since(last.0).as_millis() as u32 * 8;
+    assert!(first.2.wrapping_sub(last.2).abs_diff(passed) <= 160, "the stream's clock went on");
+}
+
+#[test]
 fn digits_without_an_agreement_are_not_sent() {
     let mut net = Net::new(1);
     let mut plan = plan(1, 9, &pcmu());
