@@ -4,10 +4,14 @@ use super::console;
 use super::exit::Exit;
 use crate::driver::{Client, ClientEvent};
 use crossterm::event::{Event as Term, KeyCode, KeyEventKind, KeyModifiers};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 /// Something to react to.
 #[derive(Debug)]
@@ -86,7 +90,7 @@ fn first_or_leave(send: &SyncSender<Input>, asked: &AtomicBool, input: Input) {
 
 fn read_keys(send: &SyncSender<Input>, asked: &AtomicBool) {
     // An error means that the terminal is gone: the call goes on without keys.
-    while let Ok(event) = crossterm::event::read() {
+    while let Ok(Some(event)) = next_key() {
         let Term::Key(key) = event else { continue };
         if key.kind == KeyEventKind::Release {
             continue;
@@ -98,6 +102,26 @@ fn read_keys(send: &SyncSender<Input>, asked: &AtomicBool) {
             }
         } else if send.send(Input::Key(c)).is_err() {
             return;
+        }
+    }
+}
+
+/// Waits for the terminal; `None` when it was hung up. Crossterm's own waiting turns without end on a terminal that is gone.
+fn next_key() -> std::io::Result<Option<Term>> {
+    let stdin = std::io::stdin();
+    loop {
+        // What was read with an earlier key comes first.
+        if crossterm::event::poll(Duration::ZERO)? {
+            return crossterm::event::read().map(Some);
+        }
+        let mut wait = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut wait, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+        if wait[0].revents().is_some_and(|events| events.intersects(gone)) {
+            return Ok(None);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Single keys, the live line and colours in a real terminal: a pseudo-terminal made by `script` (util-linux, on every Debian).
 
 use crate::kit::{BELLWIRE, Done, Home, Pbx, Running};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -157,4 +159,33 @@ fn a_direct_call_can_be_answered_by_a_key() {
     listener.type_in("a");
     call.wait().expect(0, &["  answered "]);
     left(listener, 0);
+}
+
+#[test]
+fn a_terminal_that_is_gone_leaves_no_thread_waiting_for_keys() {
+    let home = Home::new();
+    let pbx = Pbx::start(&home);
+    let bob = pbx.phone(&home, "bob");
+    let mut command = Command::new("script");
+    command.args(["-qefc", &format!("echo pid=$$; exec {BELLWIRE} listen -c {bob} --auto-answer"), "/dev/null"]);
+    home.settle(&mut command);
+    command.env("TERM", "xterm").env("SHELL", "/bin/sh").stdin(Stdio::piped());
+    let listener = Running::of(command, &["listen"]);
+    let pid: i32 = listener.until("pid=").trim().trim_start_matches("pid=").parse().unwrap();
+    listener.until("  registered bob ");
+    let threads = || -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok()).collect()
+    };
+    assert!(threads().iter().any(|name| name == "keys\n"), "{:?}", threads());
+    listener.signal(Signal::SIGKILL);
+    let end = std::time::Instant::now() + crate::kit::PATIENCE;
+    while threads().iter().any(|name| name == "keys\n") {
+        assert!(std::time::Instant::now() < end, "it still reads a terminal that is gone");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // It still takes calls.
+    let alice = pbx.phone(&home, "alice");
+    home.run(&["call", "bob", "-c", &alice, "--duration", "1s"]).expect(0, &["  answered "]);
+    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
 }
