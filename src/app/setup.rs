@@ -67,6 +67,7 @@ pub(crate) fn ua(config: &Config) -> Result<UaConfig, Failure> {
             media_timeout: some(config.call.media_timeout),
             do_not_disturb: config.call.do_not_disturb,
             auto_answer: None,
+            ..CallConfig::default()
         },
         limits: limits(&config.limits),
         accept_any: config.network.accept_any,

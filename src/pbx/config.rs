@@ -3,7 +3,7 @@
 use crate::media::command::MediaSettings;
 use crate::sdp::Capabilities;
 use crate::secret::Secret;
-use crate::sip::auth::StoredHa1;
+use crate::sip::auth::{Algorithm, StoredHa1};
 use crate::sip::endpoint::Limits;
 use crate::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct PbxConfig {
     pub domains: Vec<String>,
     /// Who may register and call.
     pub users: Vec<PbxUser>,
+    /// Digest algorithms that are offered, preferred first; empty: SHA-256 and MD5.
+    pub algorithms: Vec<Algorithm>,
     /// Whether 600 to 605 answer.
     pub extensions: bool,
     /// Calls through the PBX at once (a bridge is one); more are answered 503. 0 is no limit.
@@ -42,6 +44,7 @@ impl Default for PbxConfig {
             realm: "bellwire".to_owned(),
             domains: Vec::new(),
             users: Vec::new(),
+            algorithms: Vec::new(),
             extensions: true,
             max_calls: 50,
             capabilities: Capabilities::default(),

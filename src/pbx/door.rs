@@ -1,6 +1,6 @@
 //! Who may come in: digest for everything but questions to the PBX itself, then whose name may be used (threats B10, B11, C13).
 
-use super::config::PbxUser;
+use super::config::PbxConfig;
 use super::guard::Guard;
 use super::plan::Domain;
 use crate::engine::Flow;
@@ -30,9 +30,13 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(rng: &mut Rng, realm: &str, users: &[PbxUser]) -> Self {
-        let users = users.iter().map(|user| (user.name.clone(), user.ha1.clone())).collect();
-        Self { digest: DigestServer::new(realm, rng.bytes()), guard: Guard::default(), users }
+    pub(super) fn new(rng: &mut Rng, config: &PbxConfig) -> Self {
+        let users = config.users.iter().map(|user| (user.name.clone(), user.ha1.clone())).collect();
+        Self {
+            digest: DigestServer::new(&config.realm, rng.bytes()).with_algorithms(&config.algorithms),
+            guard: Guard::default(),
+            users,
+        }
     }
 
     /// Whether there is such a user. Only for those who have come in.

@@ -80,7 +80,7 @@ impl Pbx {
         let names = config.domains.iter().chain([&config.realm]).cloned();
         Self {
             domain: Domain::new(names, config.extensions),
-            door: Door::new(&mut rng, &config.realm, &config.users),
+            door: Door::new(&mut rng, &config),
             registrar: Registrar::new(config.min_expires, config.max_expires),
             calls: Calls::new(),
             sessions: BTreeMap::new(),

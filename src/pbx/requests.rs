@@ -123,6 +123,10 @@ impl Pbx {
             Ok(hops) => hops.unwrap_or(MAX_FORWARDS),
             Err(_) => return Some(self.response(request, StatusCode::BAD_REQUEST)),
         };
+        // The extensions are where it wanted to go; to a user's phone there is one hop more (§16.3 step 3).
+        if hops == 0 && matches!(destination, Destination::User(_)) {
+            return Some(self.response(request, StatusCode::TOO_MANY_HOPS));
+        }
         let full = self.config.max_calls > 0 && self.sessions.len() >= self.config.max_calls;
         if full || self.stopping != Stopping::No {
             let mut response = self.response(request, StatusCode::SERVICE_UNAVAILABLE);

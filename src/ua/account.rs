@@ -123,6 +123,8 @@ pub struct CallConfig {
     pub do_not_disturb: bool,
     /// Incoming calls that belong to no account are answered by themselves after this delay.
     pub auto_answer: Option<Duration>,
+    /// Contacts that a call may be redirected to (3xx), one after the other; 0 follows none.
+    pub redirects: u8,
 }
 
 impl Default for CallConfig {
@@ -134,6 +136,7 @@ impl Default for CallConfig {
             media_timeout: Some(Duration::from_secs(60)),
             do_not_disturb: false,
             auto_answer: None,
+            redirects: 5,
         }
     }
 }

@@ -16,6 +16,7 @@ mod calls;
 mod incoming;
 mod leg;
 mod outgoing;
+mod redirect;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use calls::Cx;
 use incoming::{Answered, Incoming};
 use leg::Leg;
 use outgoing::{Calling, Phase, Sent};
+use redirect::Redirects;
 use session::{Bye, Session};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -57,6 +59,7 @@ pub struct Call {
     next_leg: u32,
     /// CSeq of our last INVITE outside a dialog.
     last_seq: u32,
+    redirects: Redirects,
     state: State,
     /// Our INVITE while its transaction lives: later 2xx of other forks are acknowledged and ended with it.
     invite: Option<Sent>,

@@ -100,6 +100,7 @@ impl Ua {
             max_forwards: 70,
             user_agent: self.config.user_agent.clone(),
             answer_timeout: Some(self.config.call.answer_timeout),
+            redirects: self.config.call.redirects,
         };
         let mut line = Line::new(
             now,

@@ -224,6 +224,11 @@ impl Line {
         self.plan.is_some() && !self.negotiator.has_local_offer()
     }
 
+    /// The call is placed anew: what early dialogs said holds no longer.
+    pub(super) fn forget_forks(&mut self) {
+        self.forks.clear();
+    }
+
     /// The offer under way came to nothing.
     pub(super) fn roll_back(&mut self) {
         if self.negotiator.has_pending_offer() {

@@ -18,11 +18,14 @@ impl Ua {
             return;
         }
         match event {
-            CallEvent::Routed { local, .. } => self.want_lease(call, local.ip()),
+            CallEvent::Routed { local, .. } => {
+                line.forget_forks();
+                self.want_lease(now, call, local.ip());
+            }
             CallEvent::Offer { id, body, local } => match &mut line.stage {
                 Stage::Arriving { offer, .. } => {
                     *offer = Offer { id, body: Some(body) };
-                    self.want_lease(call, local.ip());
+                    self.want_lease(now, call, local.ip());
                 }
                 Stage::Calling | Stage::Ringing { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. } => {
                     self.answer_change(now, call, id, Some(&body))
@@ -31,7 +34,7 @@ impl Ua {
             CallEvent::OfferWanted { id, local } => match &mut line.stage {
                 Stage::Arriving { offer, .. } => {
                     *offer = Offer { id, body: None };
-                    self.want_lease(call, local.ip());
+                    self.want_lease(now, call, local.ip());
                 }
                 Stage::Calling | Stage::Ringing { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. } => {
                     self.answer_change(now, call, id, None)
@@ -115,15 +118,22 @@ impl Ua {
         }
     }
 
-    /// The sockets for an address are here, asked for, or to be asked for.
-    fn want_lease(&mut self, call: CallHandle, local: std::net::IpAddr) {
+    /// Asks for the sockets of an address, unless they are here from a try before.
+    fn want_lease(&mut self, now: Instant, call: CallHandle, local: std::net::IpAddr) {
         let id = self.fresh_request();
         let Some(line) = self.lines.get_mut(&call) else { return };
-        if let Sound::Leased(lease) = line.sound {
-            // Another server, perhaps over another interface: the address is made anew.
-            self.out.push_back(Output::Release(lease));
-        }
         line.roll_back();
+        match line.lease() {
+            Some(lease) if lease.rtp_addr.ip() == local => return self.offer_now(now, call),
+            // Another server over another interface: the address is made anew.
+            Some(lease) => {
+                if matches!(line.sound, Sound::Open(_)) {
+                    self.out.push_back(Output::Media(media_of(call), MediaCommand::Close));
+                }
+                self.out.push_back(Output::Release(lease));
+            }
+            None => {}
+        }
         line.sound = Sound::Asked { id };
         self.out.push_back(Output::Lease { id, local });
     }

@@ -58,9 +58,6 @@ pub fn outside_dialog(request: &Request) -> Result<(), Refusal> {
         Scheme::Sip | Scheme::Sips | Scheme::Tel => {}
         Scheme::Other(_) => return Err(Refusal::new(status(416))),
     }
-    if request.headers.max_forwards() == Ok(Some(0)) && request.method != Method::Options {
-        return Err(Refusal::new(status(483)));
-    }
     body_and_extensions(request)
 }
 

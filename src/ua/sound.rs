@@ -35,17 +35,23 @@ impl Ua {
         };
         line.sound = Sound::Leased(lease);
         match &line.stage {
-            Stage::Calling => match line.offer() {
-                Ok(body) => {
-                    let _ = self.with_calls(|calls, core| calls.command(now, core, call, CallCommand::Offer { body }));
-                }
-                Err(error) => {
-                    let failure = line.about.unusable(&error);
-                    self.give_up(now, call, failure);
-                }
-            },
+            Stage::Calling => self.offer_now(now, call),
             Stage::Arriving { .. } => self.ring(now, call),
             Stage::Ringing { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. } => {}
+        }
+    }
+
+    /// Makes the offer of an outgoing call.
+    pub(super) fn offer_now(&mut self, now: Instant, call: CallHandle) {
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        match line.offer() {
+            Ok(body) => {
+                let _ = self.with_calls(|calls, core| calls.command(now, core, call, CallCommand::Offer { body }));
+            }
+            Err(error) => {
+                let failure = line.about.unusable(&error);
+                self.give_up(now, call, failure);
+            }
         }
     }
 
@@ -137,7 +143,10 @@ impl Ua {
         if let MediaEvent::Closed(stats) = event {
             line.stats = Some(stats);
             if line.is_live() {
-                line.sound = Sound::None;
+                // New sockets may have been asked for since.
+                if !matches!(line.sound, Sound::Asked { .. } | Sound::Leased(_)) {
+                    line.sound = Sound::None;
+                }
             } else {
                 self.finish_line(call);
             }

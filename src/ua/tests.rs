@@ -2,6 +2,7 @@
 
 mod calling;
 mod dialogs;
+mod moving;
 mod registering;
 mod ringing;
 mod talking;

@@ -81,6 +81,7 @@ impl Bridge {
                 max_forwards: invitation.max_forwards,
                 user_agent: desk.config.user_agent.clone(),
                 answer_timeout: Some(desk.config.answer_timeout),
+                redirects: 0,
             };
             let call = desk.dial(setup.session, dial);
             setup.forks.push(Side::new(call));

@@ -143,15 +143,30 @@ impl DigestClient {
         if answered.is_empty() {
             return Err(failure.unwrap_or(AuthError::NoChallenge));
         }
+        // Several proxies on the way ask one after the other, and each wants to see its own again (§22.3).
+        let kept = self.shown_in(request).into_iter().filter(|key| !answered.contains(key)).collect::<Vec<_>>();
         for asker in Asker::BOTH {
-            if answered.iter().any(|(who, _)| *who == asker) {
+            if answered.iter().chain(&kept).any(|(who, _)| *who == asker) {
                 request.headers.remove(&asker.credentials());
             }
         }
-        for key in answered {
-            self.add_credentials(&key, request);
+        for key in kept.iter().chain(&answered) {
+            self.add_credentials(key, request);
         }
         Ok(())
+    }
+
+    /// The realms whose credentials a request carries, as far as we know them.
+    fn shown_in(&self, request: &Request) -> Vec<(Asker, String)> {
+        let mut shown = Vec::new();
+        for asker in Asker::BOTH {
+            for value in request.headers.get_all(&asker.credentials()) {
+                let realm = Fields::parse(value).ok().and_then(|fields| fields.get("realm").map(str::to_owned));
+                let key = realm.map(|realm| (asker, realm));
+                shown.extend(key.filter(|key| self.sessions.get(key).is_some_and(|session| !session.refused)));
+            }
+        }
+        shown
     }
 
     /// Adds credentials for every realm that has challenged us, so that the server need not ask again.

@@ -4,7 +4,7 @@
 //! nothing is stored until a digest was right. What is stored then is the last nonce count, until the nonce expires.
 
 use super::fields::quoted;
-use super::{Algorithm, Fields, Hash, MAX_FIELD, Parts, Protection, ha1, hex, response, same};
+use super::{Algorithm, Fields, FieldsError, Hash, MAX_FIELD, Parts, Protection, ha1, hex, response, same};
 use crate::secret::Secret;
 use crate::sip::message::{HeaderName, Request, Uri};
 use crate::time::{Duration, Instant};
@@ -24,14 +24,17 @@ pub struct StoredHa1 {
     pub md5: Option<Secret>,
     /// For SHA-256 challenges.
     pub sha256: Option<Secret>,
+    /// For SHA-512-256 challenges.
+    pub sha512_256: Option<Secret>,
 }
 
 impl StoredHa1 {
-    /// Computes both from a password.
+    /// Computes all three from a password.
     pub fn from_password(user: &str, realm: &str, password: &Secret) -> Self {
         Self {
             md5: Some(ha1(Hash::Md5, user, realm, password)),
             sha256: Some(ha1(Hash::Sha256, user, realm, password)),
+            sha512_256: Some(ha1(Hash::Sha512_256, user, realm, password)),
         }
     }
 }
@@ -62,6 +65,8 @@ pub enum Refused {
 pub struct DigestServer {
     realm: String,
     key: Secret,
+    /// What is offered, preferred first.
+    algorithms: Vec<Algorithm>,
     issued: u64,
     counts: BTreeMap<NonceId, u32>,
     forgotten_up_to: Option<NonceId>,
@@ -76,10 +81,24 @@ impl DigestServer {
         Self {
             realm: realm.chars().take(MAX_FIELD).collect(),
             key: Secret::new(hex(&key)),
+            algorithms: Self::USUAL.to_vec(),
             issued: 0,
             counts: BTreeMap::new(),
             forgotten_up_to: None,
         }
+    }
+
+    /// What is offered unless told otherwise. SHA-512-256 would add a challenge that hardly any phone takes, and the
+    /// answer to a stranger must stay small (threats B4).
+    pub const USUAL: [Algorithm; 2] = [Algorithm::SHA_256, Algorithm::MD5];
+
+    /// Offers and accepts these algorithms only, the preferred one first (RFC 8760 §2.3); none keeps what is usual.
+    #[must_use]
+    pub fn with_algorithms(mut self, algorithms: &[Algorithm]) -> Self {
+        if !algorithms.is_empty() {
+            self.algorithms = algorithms.to_vec();
+        }
+        self
     }
 
     /// The realm.
@@ -87,17 +106,16 @@ impl DigestServer {
         &self.realm
     }
 
-    /// The values of two WWW-Authenticate headers for `client`, SHA-256 before MD5 (RFC 8760 §2.3: preferred first).
+    /// The values of the WWW-Authenticate headers for `client`, one for each algorithm (RFC 8760 §2.3: preferred first).
     pub fn challenge(&mut self, now: Instant, client: IpAddr, stale: bool) -> Vec<String> {
         self.issued = self.issued.wrapping_add(1);
         let nonce = self.nonce((now.as_nanos(), self.issued), client);
         let stale = if stale { ", stale=true" } else { "" };
-        [Algorithm::SHA_256, Algorithm::MD5]
-            .map(|algorithm| {
-                let (realm, algorithm) = (quoted(&self.realm), algorithm.as_str());
-                format!("Digest realm={realm}, nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}")
-            })
-            .into()
+        let value = |algorithm: &Algorithm| {
+            let (realm, algorithm) = (quoted(&self.realm), algorithm.as_str());
+            format!("Digest realm={realm}, nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}")
+        };
+        self.algorithms.iter().map(value).collect()
     }
 
     /// The user whose credentials `request` carries. Does the same work for known and unknown users.
@@ -141,11 +159,13 @@ impl DigestServer {
         };
 
         let stored = lookup(user);
+        let offered = self.algorithms.iter().any(|own| own.hash == algorithm.hash);
         let secret = match algorithm.hash {
             Hash::Md5 => stored.and_then(|stored| stored.md5.as_ref()),
             Hash::Sha256 => stored.and_then(|stored| stored.sha256.as_ref()),
-            Hash::Sha512_256 => None, // never offered
-        };
+            Hash::Sha512_256 => stored.and_then(|stored| stored.sha512_256.as_ref()),
+        }
+        .filter(|_| offered);
         let parts = Parts { algorithm, nonce, protection, method: request.method.as_str(), uri };
         let expected = response(secret.unwrap_or(&self.key), &parts);
         let right = same(&expected, &claimed.to_ascii_lowercase());
@@ -164,8 +184,9 @@ impl DigestServer {
             for value in request.headers.get_all(&name) {
                 match Fields::parse(value) {
                     Ok(fields) if fields.get("realm") == Some(self.realm.as_str()) => return Ok(fields),
-                    Ok(_) => {}
-                    Err(_) => malformed = true,
+                    // Another realm, or another scheme, is for somebody else.
+                    Ok(_) | Err(FieldsError::OtherScheme) => {}
+                    Err(FieldsError::TooLong | FieldsError::Malformed) => malformed = true,
                 }
             }
         }

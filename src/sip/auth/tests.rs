@@ -352,3 +352,55 @@ fn what_cannot_be_answered_says_why() {
         Err(AuthError::OtherRealm { realm: "r".to_owned() })
     );
 }
+
+#[test]
+fn proxies_in_a_row_each_see_their_credentials_again() {
+    let (mut client, mut rng, mut request) = (alice("x"), rng(), request());
+    let ask = |realm: &str, nonce: &str| {
+        let value = format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\"");
+        challenged(StatusCode::PROXY_AUTHENTICATION_REQUIRED, &[(HeaderName::PROXY_AUTHENTICATE, &value)])
+    };
+    assert_eq!(client.authorize(&mut rng, &ask("near", "1"), &mut request), Ok(()));
+    assert_eq!(client.authorize(&mut rng, &ask("far", "2"), &mut request), Ok(()));
+    let shown: Vec<_> = request
+        .headers
+        .get_all(&HeaderName::PROXY_AUTHORIZATION)
+        .filter_map(|value| Fields::parse(value).ok())
+        .map(|fields| [fields.get("realm"), fields.get("nc")].map(|field| field.unwrap_or("").to_owned()))
+        .collect();
+    assert_eq!(shown, [["near", "00000002"], ["far", "00000001"]]);
+    // The near one refuses what it has seen: that is its last word.
+    assert!(matches!(client.authorize(&mut rng, &ask("near", "1"), &mut request), Err(AuthError::Rejected { .. })));
+}
+
+#[test]
+fn credentials_of_another_scheme_are_none() {
+    let (mut server, mut request) = (Server::new(), request());
+    request.headers.push(HeaderName::AUTHORIZATION, "NoOneKnowsThisScheme opaque-data=here");
+    assert_eq!(server.check(at(1), CLIENT, &request), Err(Refused::Missing));
+}
+
+#[test]
+fn a_server_takes_the_algorithms_it_offers_and_no_other() {
+    for (offered, used, let_in) in [
+        (vec![Algorithm::SHA_512_256], Algorithm::SHA_512_256, true),
+        (vec![Algorithm::SHA_512_256, Algorithm::SHA_256], Algorithm::SHA_512_256, true),
+        (vec![Algorithm::SHA_256], Algorithm::SHA_256, true),
+    ] {
+        let Server(server, stored) = Server::new();
+        let mut server = Server(server.with_algorithms(&offered), stored);
+        let (mut client, mut rng, mut request) = (alice("right"), rng(), request());
+        let challenges = server.0.challenge(at(1), CLIENT, false);
+        assert_eq!(challenges.len(), offered.len());
+        client.authorize(&mut rng, &asks(&challenges), &mut request).expect("the client knows them all");
+        assert_eq!(sent(&request).get("algorithm"), Some(used.as_str()));
+        assert_eq!(server.check(at(2), CLIENT, &request).is_ok(), let_in);
+    }
+    // An MD5 answer to a nonce of ours, though only SHA-256 was offered: the password may be right, but not the way.
+    let Server(server, stored) = Server::new();
+    let mut server = Server(server.with_algorithms(&[Algorithm::SHA_256]), stored);
+    let weaker = server.0.challenge(at(1), CLIENT, false)[0].replace("SHA-256", "MD5");
+    let (mut client, mut rng, mut request) = (alice("right"), rng(), request());
+    client.authorize(&mut rng, &asks(&[weaker]), &mut request).expect("the client knows MD5");
+    assert!(matches!(server.check(at(2), CLIENT, &request), Err(Refused::Wrong { .. })));
+}

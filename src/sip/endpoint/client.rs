@@ -306,6 +306,7 @@ fn follow_up(invite: &Request, method: Method, to: Option<&str>) -> Option<(Requ
     let headers = &invite.headers;
     let branch = headers.via().ok()?.branch()?.to_owned();
     let cseq = CSeq { seq: headers.cseq().ok()?.seq, method: method.clone() };
+    let is_ack = method == Method::Ack;
     let mut request = Request::new(method, invite.uri.clone());
     request.headers.push(HeaderName::VIA, headers.get(&HeaderName::VIA)?);
     request.headers.push(HeaderName::MAX_FORWARDS, "70");
@@ -316,5 +317,11 @@ fn follow_up(invite: &Request, method: Method, to: Option<&str>) -> Option<(Requ
     request.headers.push(HeaderName::TO, to.or_else(|| headers.get(&HeaderName::TO))?);
     request.headers.push(HeaderName::CALL_ID, headers.get(&HeaderName::CALL_ID)?);
     request.headers.push(HeaderName::CSEQ, cseq.to_string());
+    // An ACK cannot be challenged, so it shows what its INVITE showed (§22.1).
+    for name in [HeaderName::AUTHORIZATION, HeaderName::PROXY_AUTHORIZATION] {
+        for value in headers.get_all(&name).filter(|_| is_ack) {
+            request.headers.push(name.clone(), value);
+        }
+    }
     Some((request, branch))
 }

@@ -3,7 +3,7 @@
 /// The `[limits]` of the configuration; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// New INVITEs a second from one source IP; more are dropped unanswered.
+    /// New INVITEs a second from one source IP; more are answered 503 without a transaction.
     pub invites_per_source: u32,
     /// Calls that may ring at once (kept by the user of the endpoint).
     pub ringing: u32,

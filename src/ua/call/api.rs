@@ -40,6 +40,8 @@ pub struct Dial {
     pub user_agent: String,
     /// Cancelled when nobody answers for so long.
     pub answer_timeout: Option<Duration>,
+    /// Contacts of 3xx responses that may be tried in all; 0 follows none.
+    pub redirects: u8,
 }
 
 /// Where an outgoing INVITE goes first.

@@ -3,6 +3,7 @@
 use super::calls::Cx;
 use super::leg::Leg;
 use super::outgoing::sdp_of;
+use super::redirect::Redirects;
 use super::session::{Session, refusal_of};
 use super::{ALLOW, Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact, from_tag, status};
 use crate::api::EndedBy;
@@ -137,6 +138,7 @@ impl Call {
             next_offer: 0,
             next_leg: 0,
             last_seq: 0,
+            redirects: Redirects::none(),
             state: State::Closing,
             invite: None,
             byes: BTreeMap::new(),

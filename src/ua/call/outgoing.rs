@@ -2,6 +2,7 @@
 
 use super::calls::Cx;
 use super::leg::Leg;
+use super::redirect::Redirects;
 use super::session::Session;
 use super::{Call, CallEvent, Dial, EndCause, NextHop, SDP, State, contact, decorate};
 use crate::api::EndedBy;
@@ -59,29 +60,29 @@ impl Call {
             next_offer: 0,
             next_leg: 0,
             last_seq: 0,
+            redirects: Redirects::new(&dial),
             state: State::Closing,
             invite: None,
             byes: BTreeMap::new(),
             strays: Vec::new(),
         };
-        let dial = Box::new(dial);
-        let asked = match &dial.next_hop {
-            NextHop::Target => Some(dial.target.clone()),
-            NextHop::Server(uri) | NextHop::Proxy(uri) => Some(uri.clone()),
-            NextHop::Route(_) => None,
-        };
-        match (asked, &dial.next_hop) {
-            (Some(uri), _) => {
-                let route = cx.route(now, &uri, dial.transport);
-                call.state = State::Routing { dial, route, since: now };
-            }
-            (None, NextHop::Route(route)) => {
-                let route = route.clone();
-                call.take_route(cx, dial, route, now);
-            }
-            (None, NextHop::Target | NextHop::Server(_) | NextHop::Proxy(_)) => {}
-        }
+        call.ask_way(now, cx, Box::new(dial), now);
         call
+    }
+
+    /// Asks for the way to the next hop of an INVITE, if it is not given.
+    pub(super) fn ask_way(&mut self, now: Instant, cx: &mut Cx<'_, '_>, dial: Box<Dial>, since: Instant) {
+        let (asked, transport) = match &dial.next_hop {
+            // A URI that names its transport is taken at its word.
+            NextHop::Target => (dial.target.clone(), dial.transport.filter(|_| dial.target.transport().is_none())),
+            NextHop::Server(uri) | NextHop::Proxy(uri) => (uri.clone(), dial.transport),
+            NextHop::Route(route) => {
+                let route = route.clone();
+                return self.take_route(cx, dial, route, since);
+            }
+        };
+        let route = cx.route(now, &asked, transport);
+        self.state = State::Routing { dial, route, since };
     }
 
     /// When nobody has answered, and how long that is.
@@ -94,10 +95,11 @@ impl Call {
         dial.answer_timeout.map(|after| (since + after, after))
     }
 
-    pub(super) fn handle_first_route(&mut self, _now: Instant, cx: &mut Cx<'_, '_>, result: Result<Route, RouteError>) {
+    pub(super) fn handle_first_route(&mut self, now: Instant, cx: &mut Cx<'_, '_>, result: Result<Route, RouteError>) {
         let State::Routing { dial, since, .. } = self.take_state() else { return };
         match result {
             Ok(route) => self.take_route(cx, dial, route, since),
+            Err(_) if self.has_contacts() && self.place_anew(now, cx, dial, since) => {}
             Err(error) => self.end(cx, EndedBy::Fault, EndCause::NoRoute(error)),
         }
     }
@@ -274,8 +276,20 @@ impl Call {
         match response.status.code() {
             401 | 407 => self.answer_invite_challenge(now, cx, invite, response, flow),
             503 if self.try_next(now, cx, &invite) => self.invite = None,
-            _ => self.end(cx, EndedBy::Remote, EndCause::Rejected { response: Box::new(response), flow }),
+            // A callee who declines everywhere is not to be found elsewhere (§21.6).
+            code => {
+                self.note_redirection(&response);
+                if code < 600 && self.try_contact(now, cx) {
+                    return;
+                }
+                self.end_rejected(cx, response, flow);
+            }
         }
+    }
+
+    fn end_rejected(&mut self, cx: &mut Cx<'_, '_>, response: Response, flow: Flow) {
+        let cause = EndCause::Rejected { response: Box::new(response), flow };
+        self.end(cx, EndedBy::Remote, cause);
     }
 
     fn answer_invite_challenge(
@@ -295,6 +309,7 @@ impl Call {
                     calling.early.clear();
                 }
             }
+            Err(_) if self.try_contact(now, cx) => {}
             Err(error) => {
                 self.end(cx, EndedBy::Remote, EndCause::Login { error, response: Box::new(response), flow });
             }
@@ -326,7 +341,10 @@ impl Call {
         let Some(invite) = self.invite.take() else { return };
         cx.forget(invite.txn);
         let silent = matches!(&self.state, State::Calling(calling) if calling.early.is_empty());
-        if !matches!(self.state, State::Calling(_)) || (silent && self.try_next(now, cx, &invite)) {
+        if !matches!(self.state, State::Calling(_))
+            || (silent && self.try_next(now, cx, &invite))
+            || self.try_contact(now, cx)
+        {
             return;
         }
         let (peer, protocol) = invite

@@ -84,6 +84,7 @@ impl Caller {
             max_forwards: 70,
             user_agent: "test".into(),
             answer_timeout: None,
+            redirects: 0,
         };
         let call = self.act(|now, calls, core| calls.dial(now, core, dial));
         self.tell(call, CallCommand::Offer { body: b"v=0".to_vec() });

@@ -47,6 +47,11 @@ impl Registration {
                         self.give_up(about(config).refused_registration(response), out);
                     }
                 }
+                // RFC 3263 §4.3: the next address of the server may do better.
+                503 if core.endpoint.next_target(now, &route).is_some_and(|next| {
+                    self.state = State::Routing { route: next };
+                    true
+                }) => {}
                 408 | 480 | 500..=699 => {
                     let after = response.headers.seconds(&HeaderName::RETRY_AFTER);
                     self.back_off(now, core, about(config).refused_registration(response), after, out);
@@ -89,7 +94,8 @@ impl Registration {
     ) {
         let Ok(ours) = request.headers.contact() else { return };
         let listed = match response.headers.contacts() {
-            Ok(Contacts::List(list)) => list.into_iter().find(|entry| entry.uri.same_as(&ours.uri)),
+            // Ours by its random user part: a server behind a NAT may have put another address in it.
+            Ok(Contacts::List(list)) => list.into_iter().find(|entry| entry.uri.user == ours.uri.user),
             Ok(Contacts::Star) | Err(_) => None,
         };
         let granted = listed

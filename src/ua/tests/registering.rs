@@ -212,3 +212,42 @@ fn a_request_for_somebody_else_is_404() {
     phone.receive(invite("1", Some(OFFER)));
     phone.response(404);
 }
+
+#[test]
+fn the_lifetime_is_that_of_our_contact_even_if_the_server_put_another_address_in_it() {
+    let mut phone = Phone::new(config());
+    let request = phone.request(Method::Register);
+    let ours = request.headers.contact().expect("our contact").uri;
+    let user = ours.user.clone().expect("a user part");
+    let mut response = reply(&request, 200, "r");
+    response.headers.push(HeaderName::CONTACT, "<sip:other@192.0.2.77>;expires=1800");
+    response.headers.push(HeaderName::CONTACT, format!("<sip:{user}@203.0.113.9:40000>;expires=90"));
+    response.headers.push(HeaderName::EXPIRES, "1800");
+    phone.receive(response);
+    assert!(matches!(phone.event(), Event::Registered { expires: 90, .. }));
+}
+
+#[test]
+fn a_proxy_and_the_registrar_behind_it_may_ask_in_realms_of_their_own() {
+    let mut phone = Phone::new(config());
+    let first = phone.request(Method::Register);
+    let mut asked = reply(&first, 407, "r");
+    asked.headers.push(HeaderName::PROXY_AUTHENTICATE, "Digest realm=\"edge\", nonce=\"e1\", qop=\"auth\"");
+    phone.receive(asked);
+    let second = phone.request(Method::Register);
+    phone.receive(challenge(&second, REALM));
+    let third = phone.request(Method::Register);
+    let shown = |name: &HeaderName| third.headers.get(name).map(str::to_owned).unwrap_or_default();
+    assert!(shown(&HeaderName::AUTHORIZATION).contains("realm=\"pbx\""));
+    assert!(shown(&HeaderName::PROXY_AUTHORIZATION).contains("realm=\"edge\""));
+    phone.receive(accept(&third, 600));
+    assert!(matches!(phone.event(), Event::Registered { .. }));
+    // A call learns no further realm.
+    phone.dial("600");
+    let invite = phone.request(Method::Invite);
+    let mut asked = reply(&invite, 407, "x");
+    asked.headers.push(HeaderName::PROXY_AUTHENTICATE, "Digest realm=\"elsewhere\", nonce=\"x\", qop=\"auth\"");
+    phone.receive(asked);
+    phone.request(Method::Ack);
+    phone.silent();
+}

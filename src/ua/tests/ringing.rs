@@ -173,7 +173,6 @@ fn what_we_do_not_take_is_refused_as_the_rfc_says() {
             Some((HeaderName::ACCEPT, "application/sdp")),
             changed(|r| r.headers.set(HeaderName::CONTENT_TYPE, "text/plain")),
         ),
-        (483, None, changed(|r| r.headers.set(HeaderName::MAX_FORWARDS, "0"))),
         (400, None, changed(|r| r.body = b"nonsense".to_vec())),
     ] {
         let mut request = request;
@@ -280,4 +279,13 @@ fn options_are_answered_with_what_we_can() {
     assert_eq!(ok.headers.tokens(&HeaderName::ALLOW).join(", "), call::ALLOW);
     assert_eq!(ok.headers.get(&HeaderName::ACCEPT), Some("application/sdp"));
     phone.assert_quiet();
+}
+
+#[test]
+fn a_request_that_has_used_up_its_hops_has_arrived_all_the_same() {
+    let mut phone = phone();
+    let mut request = invite("1", Some(OFFER));
+    request.headers.set(HeaderName::MAX_FORWARDS, "0");
+    phone.receive(request);
+    phone.response(180);
 }
