@@ -53,6 +53,11 @@ impl DtmfSender {
         Self { clock_rate, queue: VecDeque::new(), state: State::Idle }
     }
 
+    /// The clock of the durations.
+    pub(super) const fn clock_rate(&self) -> u32 {
+        self.clock_rate
+    }
+
     /// Queues digits; anything that is neither a key nor a pause is left out, and so is what exceeds the queue.
     pub(super) fn push(&mut self, digits: &str, duration: Duration) {
         let duration = duration.clamp(SHORTEST, LONGEST);
@@ -68,7 +73,8 @@ impl DtmfSender {
         !self.queue.is_empty() || self.state != State::Idle
     }
 
-    /// Called once per packet time with the timestamp of the sound that is due and its length; `None`: send the sound.
+    /// Called once per packet time with the timestamp of the sound that is due and the packet's length at our own clock
+    /// (which may differ from that of the timestamps); `None`: send the sound.
     ///
     /// No sound is sent while an event lasts or its end is repeated, so their times never overlap.
     pub(super) fn next(&mut self, timestamp: u32, step: u32) -> Option<EventPacket> {
@@ -84,7 +90,7 @@ impl DtmfSender {
             State::Tone { event, mut begun, mut sent, left, fresh } => {
                 if sent + step > u32::from(u16::MAX) {
                     // §2.5.1.3: a long event goes on in a new segment that begins where the last one stops.
-                    begun = begun.wrapping_add(sent);
+                    begun = timestamp;
                     sent = 0;
                 }
                 sent += step;
@@ -150,6 +156,11 @@ struct Event {
 impl DtmfReceiver {
     pub(super) fn new(clock_rate: u32) -> Self {
         Self { clock_rate: clock_rate.max(1), current: None, told: None }
+    }
+
+    /// Durations count at this clock from now on.
+    pub(super) fn set_clock_rate(&mut self, clock_rate: u32) {
+        self.clock_rate = clock_rate.max(1);
     }
 
     /// Forgets the stream (its SSRC changed).

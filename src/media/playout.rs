@@ -9,6 +9,7 @@
 //! sound is doubled; too much: one is dropped; both without a gap. Real gaps (loss, late packets, pauses) are
 //! counted in timestamps, so a pause between talk spurts costs nothing and re-times the stream for free.
 
+mod noise;
 mod repair;
 mod sound;
 mod stats;
@@ -18,6 +19,7 @@ use super::codec::{CodecError, CodecSpec, Decoder};
 pub use super::jitter::{Inserted, JitterSettings};
 use super::jitter::{JitterBuffer, Placed, Queued, TargetDelay};
 use crate::time::{Duration, Instant};
+use noise::ComfortNoise;
 use repair::Repair;
 use sound::Sound;
 use stats::Counters;
@@ -57,6 +59,11 @@ pub struct Playout {
     /// Duration of the packet decoded last, in samples.
     frame: usize,
     repair: Repair,
+    noise: ComfortNoise,
+    /// The CN packet that began the pause we are in, or come to once what is queued has been played.
+    noise_since: Option<i64>,
+    /// The last run of packets without sound, first and last.
+    others: Option<(i64, i64)>,
 }
 
 /// Where the stream stands.
@@ -88,6 +95,9 @@ impl Playout {
             delay: 0,
             frame: spec.sample_rate as usize / 50,
             repair: Repair::default(),
+            noise: ComfortNoise::new(spec.sample_rate),
+            noise_since: None,
+            others: None,
         })
     }
 
@@ -106,6 +116,8 @@ impl Playout {
             Placed::Resynchronized => {
                 self.stats.resynchronized += 1;
                 self.state = State::Waiting;
+                self.noise_since = None;
+                self.others = None;
                 self.forget_recent();
                 Inserted::Queued
             }
@@ -127,9 +139,28 @@ impl Playout {
     /// Notes a packet of the same stream without sound (RFC 4733 events), so that it does not count as lost.
     pub fn insert_other(&mut self, seq: u16) {
         let Some(seq) = self.buffer.note_other(seq) else { return };
+        self.note_other(seq);
+    }
+
+    /// Takes the payload of a CN packet (RFC 3389): its noise fills the pause that follows it.
+    pub fn insert_noise(&mut self, seq: u16, payload: &[u8]) {
+        let Some(seq) = self.buffer.note_other(seq) else { return };
+        self.note_other(seq);
+        let is_over = matches!(self.state, State::Playing { next_seq, .. } if seq + 1 < next_seq);
+        if !is_over && self.noise.handle_payload(payload) {
+            self.noise_since.get_or_insert(seq);
+        }
+    }
+
+    fn note_other(&mut self, seq: i64) {
         match &mut self.state {
             State::Playing { next_seq, .. } if *next_seq == seq => *next_seq += 1,
-            State::Playing { .. } | State::Waiting => {}
+            State::Playing { .. } | State::Waiting => {
+                self.others = match self.others {
+                    Some((first, last)) if seq == last + 1 => Some((first, seq)),
+                    Some(_) | None => Some((seq, seq)),
+                };
+            }
         }
     }
 
@@ -156,6 +187,8 @@ impl Playout {
         self.buffer.reset();
         self.target.restart();
         self.state = State::Waiting;
+        self.noise_since = None;
+        self.others = None;
         self.forget_recent();
     }
 
@@ -221,10 +254,15 @@ impl Playout {
 
     fn decode(&mut self, now: Instant, packet: Queued) -> Pulled {
         if let State::Playing { next_seq, .. } = self.state {
-            let lost = packet.seq.saturating_sub(next_seq).max(0) as u64;
+            let gap = packet.seq.saturating_sub(next_seq).max(0);
+            let others = self.others.map_or(0, |(first, last)| {
+                (last.min(packet.seq - 1) - first.max(next_seq) + 1).max(0) // what the gap and the run have in common
+            });
+            let lost = gap.saturating_sub(others) as u64;
             self.stats.lost += lost;
             self.repair.handle_lost(lost);
         }
+        self.noise_since = self.noise_since.filter(|since| *since > packet.seq);
         let delay = self.decoding_delay(now, &packet);
         let payload = self.buffer.payload(&packet);
         self.repair.handle_packet(self.decoder.has_redundancy(payload));
@@ -298,8 +336,15 @@ impl Playout {
 
     /// Makes up a block while nothing is known about what comes; fades into silence.
     fn starve(&mut self, wanted: usize) -> Pulled {
-        let State::Playing { concealed, .. } = self.state else { return self.silence(wanted) };
+        let State::Playing { next_seq, concealed, .. } = self.state else { return self.silence(wanted) };
         let concealed = self.nanos(concealed);
+        // All that was sent before the pause has been played, or given up.
+        let pauses = self.noise_since.is_some_and(|since| since <= next_seq || concealed >= CONCEAL_MOST);
+        if pauses && concealed < COMFORT_MOST {
+            self.noise.fill(&mut self.sound.room()[..wanted]);
+            self.concealed(wanted);
+            return Pulled::Silence;
+        }
         if concealed >= CONCEAL_MOST {
             let room = &mut self.sound.room()[..wanted];
             if self.decoder.has_comfort_noise() && concealed < COMFORT_MOST {

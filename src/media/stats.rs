@@ -62,6 +62,17 @@ impl Reception {
         true
     }
 
+    /// The timestamps count at another clock from now on (RFC 7160 §4): the jitter is the same time in other units, and
+    /// no transit time is compared across the change.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        let clock_rate = clock_rate.max(1);
+        if clock_rate != self.clock_rate {
+            self.jitter *= f64::from(clock_rate) / f64::from(self.clock_rate);
+            self.clock_rate = clock_rate;
+            self.transit = None;
+        }
+    }
+
     /// Notes when a packet of sound arrived (A.8).
     pub fn handle_arrival(&mut self, now: Instant, timestamp: u32) {
         let rate = i128::from(self.clock_rate);
@@ -243,6 +254,23 @@ mod tests {
         // 16 ms are 128 units: 128/16 = 8, then 8 + (128 - 8)/16 = 15.5.
         assert_eq!(reception.jitter(), 15);
         assert!((reception.jitter_ms() - 15.5 / 8.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn jitter_stays_the_same_time_when_the_clock_changes() {
+        let mut reception = Reception::new(8000, 0);
+        for (packet, late) in [(0, 0), (1, 16), (2, 0)] {
+            reception.handle_arrival(Instant::ZERO + Duration::from_millis(packet * 20 + late), packet as u32 * 160);
+        }
+        let before = reception.jitter_ms();
+        assert!(before > 1.0);
+        reception.set_clock_rate(48_000);
+        assert!((reception.jitter_ms() - before).abs() < 1e-9);
+        // 20 ms are 960 units now: packets in time let the jitter fall.
+        for packet in 3..20_u64 {
+            reception.handle_arrival(Instant::ZERO + Duration::from_millis(packet * 20), packet as u32 * 960);
+        }
+        assert!(reception.jitter_ms() < before / 2.0, "{}", reception.jitter_ms());
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(super) struct Phone {
     next_port: u16,
     deadline: Option<Instant>,
     pub(super) no_lease: bool,
+    /// What every name stands for.
+    pub(super) resolved: Vec<IpAddr>,
 }
 
 impl Phone {
@@ -62,6 +64,7 @@ impl Phone {
             next_port: 20_000,
             deadline: None,
             no_lease: false,
+            resolved: Vec::new(),
         };
         phone.drain();
         phone
@@ -76,7 +79,12 @@ impl Phone {
                     self.sent.push_back((transmit.flow.peer, message));
                 }
                 Output::Connect { .. } | Output::Close(_) => {}
-                Output::Resolve { id, .. } => self.ua.handle_resolved(self.now, id, Err(ResolveError::NotFound)),
+                Output::Resolve { id, .. } => {
+                    let record = |ip: &IpAddr| Record { data: crate::engine::RecordData::Addr(*ip), ttl: 0 };
+                    let records: Vec<_> = self.resolved.iter().map(record).collect();
+                    let answer = if records.is_empty() { Err(ResolveError::NotFound) } else { Ok(records) };
+                    self.ua.handle_resolved(self.now, id, answer);
+                }
                 Output::LocalAddress { id, .. } => {
                     self.ua.handle_local_address(self.now, id, Ok(self.local.ip()));
                 }

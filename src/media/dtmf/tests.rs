@@ -132,3 +132,17 @@ fn short_payloads_and_other_events_are_nothing() {
         receiver.handle(at(0), 5, true, payload, |digit, _| panic!("told {digit}"));
     }
 }
+
+#[test]
+fn durations_count_at_the_clock_of_the_event_though_the_timestamps_count_at_another() {
+    // telephone-event/8000 beside Opus: 20 ms are 160 units of the one and 960 of the other.
+    let mut sender = DtmfSender::new(8000);
+    sender.push("1", Duration::from_secs(10));
+    let packets: Vec<_> = (0..505_u32).filter_map(|turn| sender.next(turn * 960, 160)).collect();
+    let duration = |packet: &EventPacket| u16::from_be_bytes([packet.payload[2], packet.payload[3]]);
+    assert_eq!((packets[0].timestamp, duration(&packets[0])), (0, 160));
+    assert_eq!((packets[1].timestamp, duration(&packets[1])), (0, 320));
+    // 409 packets fill a segment; the next one begins at the time of the sound that it stands for.
+    assert_eq!(duration(&packets[408]), 65_440);
+    assert_eq!((packets[409].timestamp, duration(&packets[409])), (409 * 960, 160));
+}

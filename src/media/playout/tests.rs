@@ -304,3 +304,86 @@ fn a_pause_in_an_opus_stream_with_dtx_is_filled_with_comfort_noise() {
     assert!(kinds.iter().filter(|kind| **kind == Pulled::Silence).count() > 100, "{kinds:?}");
     assert!(quiet < 20, "{quiet} of 400 blocks are silent");
 }
+
+/// A CN packet (RFC 3389) of so many -dBov.
+fn comfort(call: &mut Call, n: u64, level: u8) {
+    call.playout.insert_noise(n as u16, &[level]);
+}
+
+fn level(pcm: &[i16]) -> f64 {
+    let power = pcm.iter().map(|&s| f64::from(s).powi(2)).sum::<f64>() / pcm.len().max(1) as f64;
+    10.0 * (power.max(1e-3) / 32_768.0_f64.powi(2)).log10()
+}
+
+#[test]
+fn the_pause_after_comfort_noise_is_filled_with_it_until_sound_comes_again() {
+    for name in ["pcmu", "g722"] {
+        let mut call = Call::new(name);
+        for n in 0..50 {
+            call.turn(n);
+        }
+        comfort(&mut call, 50, 50);
+        let rate = call.playout.sample_rate() as usize;
+        let before = call.heard.len();
+        for _ in 0..200 {
+            call.pull();
+        }
+        let pause = &call.heard[before + rate / 10..];
+        assert!((level(pause) + 50.0).abs() < 2.5, "{name}: {}", level(pause));
+        assert!(call.pulls[110..].iter().all(|pulled| *pulled == Pulled::Silence), "{name}: nothing was lost");
+        // Quieter after an update, and gone with the next talk spurt.
+        comfort(&mut call, 51, 70);
+        let before = call.heard.len();
+        for _ in 0..50 {
+            call.pull();
+        }
+        assert!(level(&call.heard[before + rate / 10..]) < -65.0, "{name}");
+        for n in 52..60 {
+            call.packet_at(n, n * PTIME_MS + 2500);
+            call.pull();
+            call.pull();
+        }
+        assert_eq!(call.pulls.last(), Some(&Pulled::Decoded), "{name}");
+        assert_eq!(call.playout.stats().lost, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_packet_lost_before_the_pause_is_concealed_and_the_noise_follows() {
+    let mut call = Call::new("pcmu");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    // Packet 50 is lost; its pause is announced all the same.
+    comfort(&mut call, 51, 50);
+    let before = call.pulls.len();
+    for _ in 0..100 {
+        call.pull();
+    }
+    let pulls = &call.pulls[before..];
+    assert!(pulls.contains(&Pulled::Concealed));
+    assert_eq!(pulls.last(), Some(&Pulled::Silence));
+    let end = &call.heard[call.heard.len() - 4000..];
+    assert!((level(end) + 50.0).abs() < 2.0, "{}", level(end));
+}
+
+#[test]
+fn events_that_come_while_sound_is_queued_are_no_loss() {
+    let mut call = Call::new("pcmu");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    // Two packets of sound and four of an event come at once, then sound again.
+    call.packet(50);
+    call.packet(51);
+    for n in 52..56 {
+        call.playout.insert_other(n);
+    }
+    for _ in 0..12 {
+        call.pull();
+    }
+    for n in 56..80 {
+        call.turn(n);
+    }
+    assert_eq!(call.playout.stats().lost, 0);
+}

@@ -15,8 +15,8 @@ pub(super) struct Control {
     cname: String,
     /// Middle of the NTP time of the peer's last sender report, when it came, and whose it was.
     last_sr: Option<(u32, Instant, u32)>,
-    /// RTP packets that had been sent at the last report.
-    sent_before: u64,
+    /// RTP packets that had been sent at the last report and at the one before.
+    sent_before: [u64; 2],
     any_sent: bool,
     pub(super) rtt_ms: Option<f64>,
     pub(super) remote_loss: Option<f64>,
@@ -28,7 +28,7 @@ impl Control {
             schedule: Schedule::new(now, rng, group(true, false)),
             cname: rng.token(96),
             last_sr: None,
-            sent_before: 0,
+            sent_before: [0; 2],
             any_sent: false,
             rtt_ms: None,
             remote_loss: None,
@@ -75,7 +75,7 @@ impl Control {
         out: &Outgoing,
         incoming: &mut Incoming,
     ) {
-        let group = group(out.packets > self.sent_before, incoming.packets > 0);
+        let group = group(self.we_send(out.packets), incoming.packets > 0);
         if self.schedule.handle_timeout(turn.now, turn.rng, group)
             && let Some(to) = to
         {
@@ -101,16 +101,22 @@ impl Control {
     }
 
     fn send(&mut self, turn: &mut Turn<'_>, to: Destination, out: &Outgoing, incoming: &mut Incoming, bye: bool) {
-        let sender = out.timestamp_at(turn.now).filter(|_| out.packets > self.sent_before).map(|rtp| {
+        let sender = out.timestamp_at(turn.now).filter(|_| self.we_send(out.packets)).map(|rtp| {
             let (packets, octets) = out.counts();
             SenderInfo { ntp: turn.epoch.ntp(turn.now), rtp, packets, octets }
         });
         let report = Report { ssrc: out.ssrc, sender, block: self.block(turn.now, incoming), cname: &self.cname, bye };
         if let Some(length) = turn.outbox.push(to, |buf| report.write(buf).ok()) {
             self.schedule.handle_size(length);
-            self.sent_before = out.packets;
+            self.sent_before = [out.packets, self.sent_before[0]];
             self.any_sent = true;
         }
+    }
+
+    /// Whether anything was sent since the report before the last (§6.3.8, §6.4): that makes us a sender.
+    const fn we_send(&self, packets: u64) -> bool {
+        let [_, before_last] = self.sent_before;
+        packets > before_last
     }
 
     fn block(&self, now: Instant, incoming: &mut Incoming) -> Option<Block> {
@@ -140,3 +146,22 @@ fn group(we_send: bool, peer_sends: bool) -> Group {
 
 /// 5 % of 80 kbit/s, in octets per second.
 const BANDWIDTH: u32 = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_sent_nothing_for_two_reports_is_no_sender_any_more() {
+        let mut control = Control::new(Instant::ZERO, &mut Rng::new([1; 32]));
+        assert!(!control.we_send(0) && control.we_send(1));
+        let reports: Vec<_> = [10, 10, 10, 10]
+            .map(|packets| {
+                let sender = control.we_send(packets);
+                control.sent_before = [packets, control.sent_before[0]];
+                sender
+            })
+            .to_vec();
+        assert_eq!(reports, [true, true, false, false]);
+    }
+}

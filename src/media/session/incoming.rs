@@ -80,6 +80,9 @@ impl Incoming {
         let formats = formats_of(plan)?;
         let now = self.formats.get(self.current).cloned();
         self.dtmf_type = plan.dtmf.map(|dtmf| dtmf.pt.recv);
+        if let Some(dtmf) = plan.dtmf {
+            self.dtmf.set_clock_rate(dtmf.clock_rate);
+        }
         self.other = None;
         // The same codec under another number is the same stream.
         let same = |format: &Format| {
@@ -128,7 +131,12 @@ impl Incoming {
             return;
         }
         let Some(format) = self.formats.iter().position(|format| format.payload_type == packet.payload_type) else {
-            self.playout.insert_other(packet.seq);
+            // The static type of comfort noise counts at 8000 Hz; beside another clock its times would mean nothing.
+            if packet.payload_type == COMFORT_NOISE && clock_rate == 8000 {
+                self.playout.insert_noise(packet.seq, packet.payload);
+            } else {
+                self.playout.insert_other(packet.seq);
+            }
             return;
         };
         if format != self.current {
@@ -139,7 +147,9 @@ impl Incoming {
             }
         }
         self.other = None;
+        let clock_rate = self.formats.get(self.current).map_or(clock_rate, |format| format.spec.clock_rate);
         if let Some(reception) = &mut self.reception {
+            reception.set_clock_rate(clock_rate);
             reception.handle_arrival(now, packet.timestamp);
         }
         self.playout.insert(now, packet.seq, packet.timestamp, packet.marker, packet.payload);

@@ -59,7 +59,7 @@ impl Outgoing {
             filled: 0,
             payload: Box::new([0; MOST_PAYLOAD]),
             marker: true,
-            dtmf: DtmfSender::new(spec.clock_rate),
+            dtmf: DtmfSender::new(dtmf_rate(plan, spec)),
             level: LevelMeter::default(),
             clock: None,
             packets: 0,
@@ -74,9 +74,6 @@ impl Outgoing {
         let ptime = ptime_of(plan);
         if spec.name != self.spec.name || ptime != self.ptime || plan.codec.send_fmtp != self.fmtp {
             self.encoder = (spec.encoder)(&encoder_settings(plan, settings))?;
-            if spec.clock_rate != self.spec.clock_rate {
-                self.dtmf = DtmfSender::new(spec.clock_rate);
-            }
             self.spec = spec;
             self.ptime = ptime;
             self.fmtp.clone_from(&plan.codec.send_fmtp);
@@ -85,6 +82,9 @@ impl Outgoing {
             self.marker = true;
         }
         self.payload_type = plan.codec.pt.send;
+        if dtmf_rate(plan, spec) != self.dtmf.clock_rate() {
+            self.dtmf = DtmfSender::new(dtmf_rate(plan, spec));
+        }
         self.dtmf_type = plan.dtmf;
         Ok(())
     }
@@ -143,7 +143,7 @@ impl Outgoing {
         };
         self.level.handle(&self.frame);
         if let Some(dtmf) = self.dtmf_type
-            && let Some(event) = self.dtmf.next(timestamp, step)
+            && let Some(event) = self.dtmf.next(timestamp, units(self.ptime, dtmf.clock_rate))
         {
             self.send(
                 to,
@@ -256,8 +256,17 @@ impl Outgoing {
     }
 
     fn units(&self, duration: Duration) -> u32 {
-        (duration.as_nanos() * u128::from(self.spec.clock_rate) / 1_000_000_000) as u32
+        units(duration, self.spec.clock_rate)
     }
+}
+
+fn units(duration: Duration, clock_rate: u32) -> u32 {
+    (duration.as_nanos() * u128::from(clock_rate) / 1_000_000_000) as u32
+}
+
+/// The clock of events: some peers know telephone-event at 8000 Hz only, whatever the codec's (RFC 4733 §2.1).
+fn dtmf_rate(plan: &StreamPlan, spec: &CodecSpec) -> u32 {
+    plan.dtmf.map_or(spec.clock_rate, |dtmf| dtmf.clock_rate)
 }
 
 /// The codecs take whole tens of milliseconds from 10 to 60.

@@ -251,3 +251,19 @@ fn a_proxy_and_the_registrar_behind_it_may_ask_in_realms_of_their_own() {
     phone.request(Method::Ack);
     phone.silent();
 }
+
+#[test]
+fn the_next_address_of_the_server_is_tried_when_one_is_overloaded() {
+    let mut config = config();
+    config.accounts[0].register = false;
+    config.accounts[0].registrar = "sip:pbx.example".parse().expect("a URI");
+    let mut phone = Phone::new(config);
+    phone.resolved = ["192.0.2.2", "192.0.2.3"].map(|ip| ip.parse().expect("an address")).to_vec();
+    phone.command(Command::Register { account: None }).expect("there is one");
+    let first = phone.request(Method::Register);
+    phone.receive(reply(&first, 503, "r"));
+    let (to, Message::Request(second)) = phone.sent.pop_front().expect("another") else { panic!("a request") };
+    assert_eq!(to, addr("192.0.2.3:5060"));
+    phone.receive_from("192.0.2.3:5060", accept(&second, 600));
+    assert!(matches!(phone.event(), Event::Registered { .. }));
+}

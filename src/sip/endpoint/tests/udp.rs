@@ -48,6 +48,7 @@ fn a_failed_invite_is_acknowledged_on_its_own_branch_with_the_to_tag_of_the_fail
     let route = lab.route("sip:192.0.2.9:5070");
     let mut invite = outgoing(Method::Invite);
     invite.headers.push(HeaderName::ROUTE, "<sip:192.0.2.9:5070;lr>");
+    invite.headers.push(HeaderName::PROXY_AUTHORIZATION, "Digest shown");
     lab.endpoint.request(lab.now, invite, &route);
     let invite = lab.sent_request();
     lab.receive(&answer(&invite, 100));
@@ -61,6 +62,7 @@ fn a_failed_invite_is_acknowledged_on_its_own_branch_with_the_to_tag_of_the_fail
     assert_eq!(ack.headers().get(&HeaderName::TO), Some("<sip:bob@192.0.2.9>;tag=b1"));
     assert_eq!(ack.headers().get(&HeaderName::CSEQ), Some("1 ACK"));
     assert_eq!(ack.headers().get(&HeaderName::ROUTE), Some("<sip:192.0.2.9:5070;lr>"));
+    assert_eq!(ack.headers().get(&HeaderName::PROXY_AUTHORIZATION), Some("Digest shown"));
     assert_eq!(transmit.flow.peer, addr(THEM));
     lab.receive(&answer(&invite, 486));
     assert_eq!(lab.told(), ["> ACK sip:bob@192.0.2.9:5070 SIP/2.0"]);
