@@ -31,6 +31,7 @@ pub mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod id;
+pub mod manual;
 pub mod media;
 pub mod pbx;
 pub mod rng;

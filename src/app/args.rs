@@ -43,7 +43,7 @@ pub struct Global {
     /// Write every SIP message to FILE, `-` for stderr; secrets are blanked
     #[arg(long, global = true, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// Use no sound card (config: audio.input and audio.output = "none")
+    /// Use no sound card: silence goes out, nothing is played (config: audio.input and audio.output)
     #[arg(long, global = true)]
     pub null_audio: bool,
     /// SIP port, 0 for any free one (config: network.port)
@@ -250,6 +250,11 @@ impl Cli {
     /// The keys of the config that the options change.
     pub fn overrides(&self) -> Overrides {
         let mut o = Overrides::default();
+        if self.global.null_audio {
+            // Silence and not nothing: the far end must get packets, and digits need a stream to travel in.
+            o.set("audio.input", "silence", "--null-audio");
+            o.set("audio.output", "none", "--null-audio");
+        }
         for (key, value) in &self.global.set {
             o.set(key, value, &format!("--set {key}"));
         }
@@ -258,10 +263,6 @@ impl Cli {
         }
         if let Some(file) = &self.global.log {
             o.set("log.file", file.display().to_string(), "--log");
-        }
-        if self.global.null_audio {
-            o.set("audio.input", "none", "--null-audio");
-            o.set("audio.output", "none", "--null-audio");
         }
         let mut codecs: &[String] = &[];
         let mut media_timeout = None;
@@ -352,6 +353,51 @@ mod tests {
     }
 
     #[test]
+    fn every_option_that_sets_something_lasting_names_its_key() {
+        // What belongs to one run only: how it is shown, where one call goes, what one command is about.
+        const ONE_RUN: [&str; 24] = [
+            "config",
+            "quiet",
+            "verbose",
+            "json",
+            "color",
+            "trace",
+            "set",
+            "record",
+            "speech",
+            "duration",
+            "account",
+            "dtmf",
+            "once",
+            "users",
+            "print_config",
+            "transport",
+            "full",
+            "address",
+            "password_command",
+            "yes",
+            "origin",
+            "help",
+            "version",
+            "what",
+        ];
+        fn walk(command: &clap::Command) {
+            for arg in command.get_arguments().filter(|a| a.get_long().is_some()) {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                let due = !ONE_RUN.contains(&arg.get_id().as_str());
+                assert!(
+                    !due || help.contains("(config: "),
+                    "--{} of {} names no key",
+                    arg.get_id(),
+                    command.get_name()
+                );
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+
+    #[test]
     fn options_set_the_keys_they_stand_for() {
         let cli = Cli::parse_from([
             "bellwire",
@@ -372,7 +418,7 @@ mod tests {
         assert_eq!(config.network.port, 5070);
         assert_eq!(config.audio.codecs, ["pcma", "opus"]);
         assert_eq!(config.call.answer_timeout, Duration::from_secs(3));
-        assert_eq!(config.audio.input, crate::media::command::AudioSource::None);
+        assert_eq!(config.audio.input, crate::media::command::AudioSource::Silence);
         assert_eq!(config.call.max, 9);
     }
 

@@ -102,7 +102,7 @@ fn own_audio(config: &mut Config, cli: &Cli) {
             account.audio.codecs.clone_from(&config.audio.codecs);
         }
         if cli.global.null_audio {
-            (account.audio.input, account.audio.output) = (AudioSource::None, AudioSink::None);
+            (account.audio.input, account.audio.output) = (config.audio.input.clone(), config.audio.output.clone());
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod calls;
 mod configs;
+mod docs;
 mod echo;
 mod kit;
 mod listening;

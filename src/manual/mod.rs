@@ -1,0 +1,13 @@
+//! The manual: pages that are read on their own, and whose examples the tests run.
+
+/// From nothing to a call, step by step.
+#[doc = include_str!("first-call.md")]
+pub mod first_call {}
+
+/// Every command and option.
+#[doc = include_str!("commands.md")]
+pub mod commands {}
+
+/// Every key of the config.
+#[doc = include_str!("config.md")]
+pub mod config {}
