@@ -9,6 +9,7 @@ use super::texts::{self, Facts, Kind};
 use super::writer::Writer;
 use crate::api::{Event, Failure};
 use serde_json::{Map, Value};
+use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(crate) struct Console {
     live: bool,
     /// A live line stands on the last row.
     painted: bool,
+    /// Files that are written beside: the log, the trace.
+    files: RefCell<Vec<Writer>>,
 }
 
 impl Console {
@@ -50,6 +53,7 @@ impl Console {
             colour_err: coloured(global.color, err_tty),
             live: err_tty && !global.quiet && std::env::var_os("TERM").is_none_or(|t| t != "dumb"),
             painted: false,
+            files: RefCell::default(),
             out: Writer::new("stdout", out)?,
             err: Writer::new("stderr", err)?,
         })
@@ -65,10 +69,18 @@ impl Console {
         self.err.clone()
     }
 
-    /// Waits until both are written, `patience` at most.
+    /// A file that has to be on the disk before the program ends.
+    pub(crate) fn beside(&self, file: Writer) {
+        self.files.borrow_mut().push(file);
+    }
+
+    /// Waits until all is written, `patience` at most for each.
     pub(crate) fn flush(&self, patience: Duration) {
         self.out.flush(patience);
         self.err.flush(patience);
+        for file in self.files.borrow().iter() {
+            file.flush(patience);
+        }
     }
 
     /// Text for stdout; nothing with `--json`.

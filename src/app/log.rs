@@ -23,7 +23,10 @@ pub(crate) fn start(log: &Log, verbose: u8, console: &mut Console) {
         Some(path) => {
             let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
             match opened.and_then(|f| Writer::new("log", f)) {
-                Ok(writer) => writer,
+                Ok(writer) => {
+                    console.beside(writer.clone());
+                    writer
+                }
                 Err(error) => {
                     console.complain(&format!("{}: {error}; the log goes to stderr\n", path.display()));
                     console.stderr()

@@ -231,7 +231,9 @@ fn trace_file(file: &Path, console: &Console) -> Result<Writer, Stop> {
         let value = format!("`{}`", file.display());
         Failure::new("usage.argument").with("what", "--trace").with("value", value).with("cause", places::words(&e))
     };
-    Ok(opened.and_then(|f| Writer::new("trace", f)).map_err(fail)?)
+    let writer = opened.and_then(|f| Writer::new("trace", f)).map_err(fail)?;
+    console.beside(writer.clone());
+    Ok(writer)
 }
 
 /// The words for a driver that cannot start or go on.
