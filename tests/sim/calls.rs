@@ -26,6 +26,13 @@ pub fn with_codecs(names: &[&str]) -> UaConfig {
     config
 }
 
+/// A phone that costs next to nothing: silence in these codecs, and nobody listens.
+pub fn silent_phone(codecs: &[&str]) -> UaConfig {
+    let mut config = with_codecs(codecs);
+    config.default_audio.route = AudioRoute { source: AudioSource::Silence, sink: AudioSink::None };
+    config
+}
+
 pub fn two_phones(seed: u64) -> (World, NodeId, NodeId) {
     let mut world = World::new(seed);
     let alice = world.ua("alice", &["10.0.0.1"], phone());

@@ -7,10 +7,15 @@
     reason = "a test picks one case of many, and runs in real time where it must"
 )]
 
+mod callee;
+mod caller;
 mod calls;
+mod detours;
 mod interfaces;
 mod kit;
 mod nat;
 mod pbx;
 mod registration;
+mod storms;
 mod sweep;
+mod talking;

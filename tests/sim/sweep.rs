@@ -3,12 +3,11 @@
 //! Invariants: no panic, one final response a transaction at most, both ends agree whether a call is up once the network
 //! has been whole for 64·T1, nothing is left at the end. `SEED=n` replays one seed; `SEEDS=n` sets how many run.
 
-use crate::calls::{ended, phone, with_codecs};
+use crate::calls::{ended, phone, silent_phone};
 use crate::kit::network::Link;
 use crate::kit::{Arrow, NodeId, World};
-use bellwire::api::{AudioRoute, Command, Event};
+use bellwire::api::{Command, Event};
 use bellwire::id::CallHandle;
-use bellwire::media::command::{AudioSink, AudioSource};
 use bellwire::rng::Rng;
 use bellwire::time::Duration;
 use bellwire::ua::UaConfig;
@@ -43,14 +42,12 @@ fn live(world: &World, node: NodeId) -> BTreeMap<CallHandle, bool> {
 /// Sound is not what the sweep is about, and a codec costs more than all the rest of a call: most phones send silence in
 /// G.711 to nobody's ear, at the real rate all the same. One in 40 has everything that a real phone has.
 fn config(rng: &mut Rng) -> UaConfig {
-    let mut config = match rng.below(40) {
-        0 => return phone(),
-        1..=4 => with_codecs(&["g722", "pcma"]),
-        5..=14 => with_codecs(&["pcma", "pcmu"]),
-        _ => with_codecs(&["pcmu", "pcma"]),
-    };
-    config.default_audio.route = AudioRoute { source: AudioSource::Silence, sink: AudioSink::None };
-    config
+    match rng.below(40) {
+        0 => phone(),
+        1..=4 => silent_phone(&["g722", "pcma"]),
+        5..=14 => silent_phone(&["pcma", "pcmu"]),
+        _ => silent_phone(&["pcmu", "pcma"]),
+    }
 }
 
 fn run(seed: u64, fault: Option<Fault>) {

@@ -1,5 +1,7 @@
 //! Changes that we ask for ourselves, as the PBX does: what the softphone never sends yet.
 
+mod glare;
+
 use super::*;
 use crate::engine::{BoundSocket, FlowVia};
 use crate::id::{CallHandle, SocketId};

@@ -6,6 +6,7 @@
 
 pub mod hand;
 pub mod network;
+pub mod peer;
 pub mod script;
 pub mod sound;
 
@@ -496,7 +497,21 @@ impl World {
         }
     }
 
-    /// The next datagram that came to the script node: source, text.
+    /// Sends any bytes from any port of a script node.
+    pub fn say_bytes(&mut self, node: NodeId, port: u16, to: SocketAddr, bytes: Vec<u8>) {
+        let from = SocketAddr::new(self.nodes[node.0].ips[0], port);
+        self.send(node.0, from, to, bytes, true);
+    }
+
+    /// What came to this port of the script node and has not been fetched yet: source, bytes.
+    pub fn packets(&mut self, node: NodeId, port: u16) -> Vec<(SocketAddr, Vec<u8>)> {
+        let Host::Script(inbox) = &mut self.nodes[node.0].host else { panic!("not a script node") };
+        let (taken, left) = std::mem::take(inbox).into_iter().partition::<Vec<_>, _>(|(_, to, _)| to.port() == port);
+        *inbox = left.into();
+        taken.into_iter().map(|(from, _, bytes)| (from, bytes)).collect()
+    }
+
+    /// The next SIP message (to port 5060) that came to the script node: source, text.
     pub fn hear(&mut self, node: NodeId) -> (SocketAddr, String) {
         let limit = self.now + Duration::from_secs(300);
         loop {
@@ -513,7 +528,9 @@ impl World {
     pub fn hear_now(&mut self, node: NodeId) -> Option<(SocketAddr, String)> {
         match &mut self.nodes[node.0].host {
             Host::Script(inbox) => {
-                inbox.pop_front().map(|(from, _, bytes)| (from, String::from_utf8_lossy(&bytes).into_owned()))
+                let at = inbox.iter().position(|(_, to, _)| to.port() == 5060)?;
+                let (from, _, bytes) = inbox.remove(at)?;
+                Some((from, String::from_utf8_lossy(&bytes).into_owned()))
             }
             Host::Ua(_) | Host::Pbx(_) | Host::Off => panic!("not a script node"),
         }
