@@ -1,5 +1,6 @@
 //! Images and containers. Everything runs with host networking on 127.0.0.1 and ends with the tests.
 
+use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
@@ -21,12 +22,13 @@ pub(crate) fn unavailable() -> Option<String> {
     }
 }
 
-/// Builds what is missing of the image of `peer` (the base image as well) and says which version of it is inside.
+/// Builds the image of `peer` (the base image as well) unless it is there, and says which version of the peer is inside.
 pub(crate) fn build(peer: &str, suite: &str) -> Result<String, String> {
-    let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop");
-    said(Command::new(interop.join("base-image")).arg(suite))?;
-    let image = image(peer);
-    said(Command::new("docker").args(["build", "--network", "host", "--tag", &image]).arg(interop.join(peer)))?;
+    let image = image(peer)?;
+    if said(Command::new("docker").args(["image", "inspect", &image])).is_err() {
+        said(Command::new(interop().join("base-image")).arg(suite))?;
+        said(Command::new("docker").args(["build", "--network", "host", "--tag", &image]).arg(interop().join(peer)))?;
+    }
     let package = match peer {
         "linphone" => "linphone-cli",
         "baresip" => "baresip-core",
@@ -48,8 +50,31 @@ pub(crate) fn build(peer: &str, suite: &str) -> Result<String, String> {
     Ok(upstream.split(['+', '-', '~']).next().unwrap_or(upstream).to_owned())
 }
 
-fn image(peer: &str) -> String {
-    format!("bellwire-interop-{peer}")
+fn interop() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
+}
+
+/// The name of the image of `peer`, its tag made of all that it is built from: what is there under this name need not be built again.
+fn image(peer: &str) -> Result<String, String> {
+    fn take(hash: &mut Sha256, dir: &Path) -> std::io::Result<()> {
+        let mut entries = fs::read_dir(dir)?.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
+        entries.sort();
+        for path in entries {
+            hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+            if path.is_dir() {
+                take(hash, &path)?;
+            } else {
+                let text = fs::read(&path)?;
+                hash.update(text.len().to_be_bytes());
+                hash.update(text);
+            }
+        }
+        Ok(())
+    }
+    let mut hash = Sha256::new();
+    take(&mut hash, &interop().join(peer)).map_err(|e| format!("interop/{peer}: {e}"))?;
+    let tag: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("bellwire-interop-{peer}:{tag}"))
 }
 
 /// Standard output of a command that must succeed, or the end of what it said.
@@ -86,7 +111,7 @@ impl Container {
             // Real-time sound first, when the machine has other work as well.
             .args(["--cpu-shares", "8192"])
             .args(options)
-            .arg(image(peer))
+            .arg(image(peer)?)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(out)

@@ -239,6 +239,31 @@ impl Finished {
     }
 }
 
+/// How packets were held up in the calls whose events lie in `dir` or below, or nothing: none is ever lost here, and a clean path needs no buffer
+/// of more than two packets.
+pub(crate) fn held_up(dir: &Path) -> Option<String> {
+    let (concealed, buffer) = held_up_by(dir);
+    (concealed > 0 || buffer > 40.0)
+        .then(|| format!("packets came late: {concealed} ms of sound made up, buffer up to {buffer:.0} ms"))
+}
+
+fn held_up_by(dir: &Path) -> (u64, f64) {
+    let (mut concealed, mut buffer) = (0, 0.0_f64);
+    for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            let below = held_up_by(&path);
+            (concealed, buffer) = (concealed + below.0, buffer.max(below.1));
+        } else if path.file_name().is_some_and(|name| name == "events.jsonl") {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            for event in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+                buffer = buffer.max(event["audio"]["buffer_ms"].as_f64().unwrap_or(0.0));
+                concealed += event["stats"]["concealed_ms"].as_u64().unwrap_or(0);
+            }
+        }
+    }
+    (concealed, buffer)
+}
+
 fn names(events: &[Value]) -> String {
     let names: Vec<_> =
         events.iter().map(|e| e["event"].as_str().unwrap_or("?")).filter(|n| *n != "media.stats").collect();

@@ -222,10 +222,7 @@ fn register(bench: &Bench, dir: &Path, user: &str, password: &str, transport: &'
     let done = Phone::run(dir, &setup, &["register", "--once"], Duration::from_secs(20))?;
     done.expect_code(0)?;
     done.event("registration.ok")?;
-    let pbx = bench.asterisk()?.log();
-    if !pbx.contains(&format!("to AOR '{user}' with expiration")) {
-        return Err("the PBX added no contact".to_owned());
-    }
+    bench.asterisk()?.wait_for(&format!("to AOR '{user}' with expiration"), Duration::from_secs(5))?;
     Ok(format!("registered after {:.2} s in all", done.took.as_secs_f64()))
 }
 
