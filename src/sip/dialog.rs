@@ -238,6 +238,11 @@ impl Dialog {
         }
     }
 
+    /// Takes back the move of the remote target by a request that was refused (RFC 6141 §4.7).
+    pub fn restore_target(&mut self, target: Uri) {
+        self.target = target;
+    }
+
     /// Where the next request goes: the first route, else the remote target.
     pub fn route_uri(&self) -> Uri {
         self.routes.first().map_or_else(|| self.target.clone(), |route| route.uri.clone())

@@ -234,7 +234,7 @@ impl Call {
         if self.invite.as_ref().is_some_and(|invite| invite.txn == txn) {
             self.handle_invite_failed(now, cx, error);
         } else if self.byes.remove(&txn).is_none() {
-            self.handle_change_failed(cx, txn, error.status());
+            self.handle_change_failed(now, cx, txn, error);
         }
     }
 

@@ -128,6 +128,8 @@ fn no_answer_rings_until_the_caller_gives_up() {
     let invite = call(&mut lab, &mut alice, "604");
     assert_eq!(lab.response(&alice).status.code(), 180);
     lab.advance(Duration::from_secs(170));
+    // Told again each minute, lest a proxy on the way gives up (RFC 3261 §13.3.1.1).
+    assert_eq!([lab.response(&alice), lab.response(&alice)].map(|response| response.status.code()), [180, 180]);
     alice.cancel(&mut lab, &invite);
     let codes = [lab.response(&alice), lab.response(&alice)].map(|response| response.status.code());
     assert_eq!(codes, [200, 487]);

@@ -11,13 +11,16 @@ use crate::engine::Flow;
 use crate::sip::dialog::Dialog;
 use crate::sip::endpoint::TxnId;
 use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 use std::collections::BTreeMap;
 
 /// Round-trip estimate of RFC 3261 §17.1.1.1.
 const T1: Duration = Duration::from_millis(500);
 /// The longest pause between repetitions.
 const T2: Duration = Duration::from_secs(4);
+
+/// A proxy on the way gives up after three minutes of silence (§13.3.1.1, §16.6 step 11).
+const PROGRESS_AGAIN: Duration = Duration::from_secs(60);
 
 /// An INVITE without final response.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Incoming {
     /// No offer came: ours goes into the 2xx and the ACK brings the answer.
     late: bool,
     refuse_at: Option<(Instant, Duration)>,
+    /// What the caller was told last, and when it is told so again.
+    progress: Option<(Response, Instant)>,
 }
 
 /// Our 2xx has no ACK yet.
@@ -94,7 +99,7 @@ impl Resend {
 
 impl Incoming {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.refuse_at.map(|(at, _)| at)
+        earliest(self.refuse_at.map(|(at, _)| at), self.progress.as_ref().map(|(_, at)| *at))
     }
 }
 
@@ -153,12 +158,13 @@ impl Call {
             None => CallEvent::OfferWanted { id: offer, local },
         });
         let refuse_at = accept.ring_timeout.map(|after| (now + after, after));
-        call.state = State::Incoming(Box::new(Incoming { txn, request, leg, contact, offer, late, refuse_at }));
+        call.state =
+            State::Incoming(Box::new(Incoming { txn, request, leg, contact, offer, late, refuse_at, progress: None }));
         Ok(call)
     }
 
     pub(super) fn send_progress(
-        &self,
+        &mut self,
         now: Instant,
         cx: &mut Cx<'_, '_>,
         code: StatusCode,
@@ -170,7 +176,10 @@ impl Call {
             response.headers.set(HeaderName::CONTENT_TYPE, SDP);
             response.body = body;
         }
-        cx.core.endpoint.respond(now, incoming.txn, response);
+        cx.core.endpoint.respond(now, incoming.txn, response.clone());
+        if let State::Incoming(incoming) = &mut self.state {
+            incoming.progress = Some((response, now + PROGRESS_AGAIN));
+        }
         Ok(())
     }
 
@@ -269,8 +278,14 @@ impl Call {
     }
 
     pub(super) fn handle_ring_timeout(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {
-        let State::Incoming(incoming) = &self.state else { return };
-        let Some((_, after)) = incoming.refuse_at.filter(|(at, _)| *at <= now) else { return };
+        let State::Incoming(incoming) = &mut self.state else { return };
+        let Some((_, after)) = incoming.refuse_at.filter(|(at, _)| *at <= now) else {
+            if let Some((response, at)) = incoming.progress.as_mut().filter(|(_, at)| *at <= now) {
+                cx.core.endpoint.respond(now, incoming.txn, response.clone());
+                *at = now + PROGRESS_AGAIN;
+            }
+            return;
+        };
         if let State::Incoming(incoming) = self.take_state() {
             self.refuse_invite(now, cx, &incoming, status(480));
             self.end(cx, EndedBy::Local, EndCause::NoAnswer { after });

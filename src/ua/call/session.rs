@@ -7,8 +7,8 @@ use super::outgoing::{MAX_CHALLENGES, sdp_of};
 use super::{ALLOW, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
-use crate::sip::endpoint::{Route, TxnId};
-use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
+use crate::sip::endpoint::{Route, TxnError, TxnId};
+use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode, Uri};
 use crate::time::{Duration, Instant};
 use crate::ua::screen;
 
@@ -32,8 +32,8 @@ pub(super) struct Bye {
 pub(super) enum Change {
     /// Nothing.
     None,
-    /// The peer's waits for our owner's answer.
-    Theirs { id: OfferId, txn: TxnId, request: Request, late: bool },
+    /// The peer's waits for our owner's answer; `before` is the remote target that a refusal leaves in force.
+    Theirs { id: OfferId, txn: TxnId, request: Request, late: bool, before: Uri },
     /// Our 2xx to the peer's waits for its ACK.
     Accepted { resend: Box<Resend>, late: bool },
     /// Ours waits for the way to the peer.
@@ -87,7 +87,10 @@ impl Session {
     /// The peer cancelled its re-INVITE; gives back the request to answer by 487.
     pub(super) fn cancel_change(&mut self, cancelled: TxnId) -> Option<Request> {
         match std::mem::replace(&mut self.change, Change::None) {
-            Change::Theirs { txn, request, .. } if txn == cancelled => Some(request),
+            Change::Theirs { txn, request, before, .. } if txn == cancelled => {
+                self.leg.dialog.restore_target(before);
+                Some(request)
+            }
             change @ (Change::None
             | Change::Theirs { .. }
             | Change::Accepted { .. }
@@ -159,6 +162,7 @@ impl Call {
             | State::Incoming(_)
             | State::Closing => return,
         };
+        let before = leg.dialog.target().clone();
         if let Err(error) = leg.dialog.accept(&request) {
             cx.respond(now, txn, &request, error.status(), self);
             return;
@@ -169,7 +173,7 @@ impl Call {
                 cx.respond(now, txn, &request, StatusCode::OK, self);
                 self.handle_bye(now, cx);
             }
-            Method::Invite => self.handle_change(cx, txn, request),
+            Method::Invite => self.handle_change(cx, txn, request, before),
             _ => cx.respond(now, txn, &request, StatusCode::OK, self),
         }
     }
@@ -196,13 +200,13 @@ impl Call {
         }
     }
 
-    fn handle_change(&mut self, cx: &mut Cx<'_, '_>, txn: TxnId, request: Request) {
+    fn handle_change(&mut self, cx: &mut Cx<'_, '_>, txn: TxnId, request: Request, before: Uri) {
         self.presume_ack(cx);
         let id = self.next_offer();
         let State::Established(session) = &mut self.state else { return };
         let local = cx.core.endpoint.route_back(&session.leg.flow).local;
         let body = sdp_of(&request.headers, &request.body);
-        session.change = Change::Theirs { id, txn, request, late: body.is_none() };
+        session.change = Change::Theirs { id, txn, request, late: body.is_none(), before };
         cx.emit(match body {
             Some(body) => CallEvent::Offer { id, body, local },
             None => CallEvent::OfferWanted { id, local },
@@ -229,7 +233,7 @@ impl Call {
         wanted: OfferId,
         body: Vec<u8>,
     ) -> Result<(), WrongState> {
-        let Some((txn, request, late)) = self.take_change(wanted) else { return Err(self.wrong_state()) };
+        let Some((txn, request, late, _)) = self.take_change(wanted) else { return Err(self.wrong_state()) };
         let State::Established(session) = &self.state else { return Err(self.wrong_state()) };
         let flow = session.leg.flow;
         let local = cx.core.endpoint.route_back(&flow).local;
@@ -254,15 +258,18 @@ impl Call {
         wanted: OfferId,
         code: StatusCode,
     ) -> Result<(), WrongState> {
-        let Some((txn, request, _)) = self.take_change(wanted) else { return Err(self.wrong_state()) };
+        let Some((txn, request, _, before)) = self.take_change(wanted) else { return Err(self.wrong_state()) };
+        if let State::Established(session) = &mut self.state {
+            session.leg.dialog.restore_target(before);
+        }
         cx.respond(now, txn, &request, code, self);
         Ok(())
     }
 
-    fn take_change(&mut self, wanted: OfferId) -> Option<(TxnId, Request, bool)> {
+    fn take_change(&mut self, wanted: OfferId) -> Option<(TxnId, Request, bool, Uri)> {
         let State::Established(session) = &mut self.state else { return None };
         match std::mem::replace(&mut session.change, Change::None) {
-            Change::Theirs { id, txn, request, late } if id == wanted => Some((txn, request, late)),
+            Change::Theirs { id, txn, request, late, before } if id == wanted => Some((txn, request, late, before)),
             change @ (Change::None
             | Change::Theirs { .. }
             | Change::Accepted { .. }
@@ -364,7 +371,11 @@ impl Call {
                     session.change = Change::Ours { txn, request, route, challenges: challenges + 1 };
                 }
             }
-            481 => self.end(cx, EndedBy::Remote, EndCause::Rejected { response: Box::new(response), flow }),
+            // §12.2.1.2: the peer does not know this call, or is not there any more.
+            408 | 481 => {
+                let cause = EndCause::Rejected { response: Box::new(response), flow };
+                self.break_off(now, cx, EndedBy::Remote, cause);
+            }
             491 => {
                 let owner = self.invite.is_some() || self.last_seq > 0;
                 let (base, steps) = if owner { (2100, 190) } else { (0, 200) };
@@ -375,11 +386,39 @@ impl Call {
         }
     }
 
-    pub(super) fn handle_change_failed(&mut self, cx: &mut Cx<'_, '_>, failed: TxnId, code: StatusCode) {
+    /// Our change found no final response. Silence ends the call (§12.2.1.2); a broken connection may be replaced.
+    pub(super) fn handle_change_failed(&mut self, now: Instant, cx: &mut Cx<'_, '_>, failed: TxnId, error: TxnError) {
         let State::Established(session) = &mut self.state else { return };
-        if matches!(&session.change, Change::Ours { txn, .. } if *txn == failed) {
-            session.change = Change::None;
-            cx.emit(CallEvent::OfferRefused { status: code, retry_after: None });
+        let route = match &session.change {
+            Change::Ours { txn, route, .. } if *txn == failed => route.clone(),
+            Change::None | Change::Theirs { .. } | Change::Accepted { .. } | Change::Queued | Change::Ours { .. } => {
+                return;
+            }
+        };
+        session.change = Change::None;
+        match error {
+            TxnError::Timeout => {
+                let peer = route.targets.first().map_or(route.local, |target| target.addr);
+                let cause = EndCause::Unreachable { peer, protocol: route.protocol(), error };
+                self.break_off(now, cx, EndedBy::Fault, cause);
+            }
+            TxnError::Transport(_) => cx.emit(CallEvent::OfferRefused { status: error.status(), retry_after: None }),
+        }
+    }
+
+    /// Ends the session by BYE, for a reason of the network's.
+    fn break_off(&mut self, now: Instant, cx: &mut Cx<'_, '_>, by: EndedBy, cause: EndCause) {
+        match self.take_state() {
+            State::Established(session) => {
+                self.leave_session(now, cx, *session);
+                self.end(cx, by, cause);
+            }
+            state @ (State::Routing { .. }
+            | State::Offering { .. }
+            | State::Calling(_)
+            | State::Incoming(_)
+            | State::Answered(_)
+            | State::Closing) => self.state = state,
         }
     }
 

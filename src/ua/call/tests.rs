@@ -8,6 +8,7 @@ use crate::id::{CallHandle, SocketId};
 use crate::rng::Rng;
 use crate::sip::endpoint::{Endpoint, EndpointOutput, Limits};
 use crate::sip::message::Message;
+use crate::time::Duration;
 use std::collections::VecDeque;
 
 const HERE: &str = "192.0.2.1:5060";
@@ -70,6 +71,19 @@ impl Caller {
         self.act(|_, _, _| {});
     }
 
+    /// Lets time pass, timer by timer, for at most a thousand of them.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        for _ in 0..1000 {
+            let next = crate::time::earliest(self.endpoint.poll_timeout(), self.calls.poll_timeout());
+            let Some(at) = next.filter(|at| *at <= end) else { break };
+            self.now = at;
+            self.endpoint.handle_timeout(at);
+            self.act(|now, calls, core| calls.handle_timeout(now, core));
+        }
+        self.now = end;
+    }
+
     /// A call that is up, and the INVITE that made it.
     fn up(&mut self) -> (CallHandle, Request) {
         let (here, there) = (HERE.parse().expect("an address"), THERE.parse().expect("an address"));
@@ -129,4 +143,26 @@ fn a_change_that_is_accepted_while_we_hang_up_is_acknowledged() {
     assert_eq!(seq(&caller.request(Method::Ack)), 2);
     caller.answer(&bye, 200);
     assert!(caller.sent.is_empty() && caller.calls.get(call).is_none_or(Call::is_settled));
+}
+
+#[test]
+fn a_change_that_the_peer_does_not_know_or_does_not_answer_ends_the_call() {
+    for code in [408, 481] {
+        let mut caller = Caller::new();
+        let (call, _) = caller.up();
+        caller.tell(call, CallCommand::Offer { body: b"v=0".to_vec() });
+        let change = caller.request(Method::Invite);
+        caller.answer(&change, code);
+        caller.request(Method::Ack);
+        let bye = caller.request(Method::Bye);
+        assert!(caller.calls.get(call).is_some_and(Call::is_over), "{code}");
+        caller.answer(&bye, 481);
+    }
+    let mut caller = Caller::new();
+    let (call, _) = caller.up();
+    caller.tell(call, CallCommand::Offer { body: b"v=0".to_vec() });
+    caller.pass(Duration::from_secs(33));
+    let last = caller.sent.pop_back().expect("something was sent");
+    assert_eq!(last.method, Method::Bye);
+    assert!(caller.calls.get(call).is_some_and(Call::is_over));
 }

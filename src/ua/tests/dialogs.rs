@@ -151,3 +151,38 @@ fn an_offer_whose_type_was_forgotten_is_read_as_what_it_is() {
     phone.receive(inside(Method::Ack, 1, &ok));
     end(&mut phone);
 }
+
+#[test]
+fn a_refused_change_leaves_the_remote_target_where_it_was() {
+    let mut phone = Phone::new(UaConfig::default());
+    let ok = rung(&mut phone);
+    phone.receive(inside(Method::Ack, 1, &ok));
+    let mut change = inside(Method::Invite, 2, &ok);
+    change.headers.set(HeaderName::CONTACT, "<sip:bob@198.51.100.66>");
+    change.headers.set(HeaderName::CONTENT_TYPE, "application/sdp");
+    change.body = OFFER.replace("RTP/AVP 0 101", "RTP/AVP 18").into_bytes();
+    phone.receive(change);
+    phone.response(488);
+    phone.command(Command::HangUp { call: CallHandle(1) }).expect("it is up");
+    let bye = phone.request(Method::Bye);
+    assert_eq!(bye.uri.to_string(), format!("sip:bob@{THERE}"));
+    phone.receive(reply(&bye, 200, ""));
+    phone.assert_quiet();
+}
+
+#[test]
+fn the_caller_is_told_every_minute_that_it_still_rings() {
+    let mut config = UaConfig::default();
+    config.call.ring_timeout = Duration::from_secs(150);
+    let mut phone = Phone::new(config);
+    phone.receive(invite("1", Some(OFFER)));
+    phone.response(180);
+    phone.run(Duration::from_secs(59));
+    phone.silent();
+    phone.run(Duration::from_secs(2));
+    phone.response(180);
+    phone.run(Duration::from_secs(60));
+    phone.response(180);
+    phone.run(Duration::from_secs(30));
+    phone.response(480);
+}
