@@ -54,7 +54,7 @@ impl Console {
             live: err_tty && !global.quiet && std::env::var_os("TERM").is_none_or(|t| t != "dumb"),
             painted: false,
             files: RefCell::default(),
-            out: Writer::new("stdout", out)?,
+            out: Writer::gathering("stdout", out)?,
             err: Writer::new("stderr", err)?,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::console;
 use super::exit::Exit;
-use crate::driver::{Client, ClientEvent};
+use crate::driver::{ClientEvent, Commander, Driver, Ear, Heard};
 use crossterm::event::{Event as Term, KeyCode, KeyEventKind, KeyModifiers};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,20 +36,25 @@ pub(crate) struct Inputs {
     pub(crate) keys: bool,
 }
 
+/// The driver's end of the channel.
+struct FromDriver(SyncSender<Input>);
+
+impl Ear for FromDriver {
+    fn hear(&mut self, event: ClientEvent) -> Heard {
+        Heard::of(self.0.try_send(Input::Driver(Box::new(event))))
+    }
+
+    fn end(&mut self) {
+        // Waits for room; the session may be gone already.
+        let _ = self.0.send(Input::Stopped);
+    }
+}
+
 impl Inputs {
-    /// Starts the threads that wait: one for `client`, one for signals, and one for keys if `keys`.
-    pub(crate) fn start(client: Client, keys: bool) -> std::io::Result<Self> {
-        let (send, queue) = sync_channel(256);
-        let events = send.clone();
-        spawn("events", move || {
-            while let Ok(event) = client.recv() {
-                if events.send(Input::Driver(Box::new(event))).is_err() {
-                    return;
-                }
-            }
-            // The session may be gone already.
-            let _ = events.send(Input::Stopped);
-        })?;
+    /// Becomes a client of `driver` and starts the threads that wait: one for signals, and one for keys if `keys`.
+    pub(crate) fn start(driver: &mut Driver, keys: bool) -> std::io::Result<(Self, Commander)> {
+        let (send, queue) = sync_channel(512);
+        let commander = driver.client_with(Box::new(FromDriver(send.clone())));
         // SIGHUP is taken so that a terminal that is closed does not end the call (threats F6).
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let sender = send.clone();
@@ -69,7 +74,7 @@ impl Inputs {
         if keys {
             spawn("keys", move || read_keys(&send, &asked_by_key))?;
         }
-        Ok(Self { queue, keys })
+        Ok((Self { queue, keys }, commander))
     }
 }
 

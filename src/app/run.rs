@@ -184,13 +184,11 @@ impl Phone {
         goal: Goal,
     ) -> Result<(Exit, Outcome), Stop> {
         let bug = |what: String| Failure::new("bug").with("cause", what);
-        let client = self.driver.client();
-        let commander = client.commander();
         let keys = match goal {
             Goal::Call { .. } | Goal::Listen { .. } => !console.json,
             Goal::Register { .. } | Goal::Ping { .. } | Goal::Pbx => false,
         };
-        let inputs = Inputs::start(client, keys).map_err(|e| bug(e.to_string()))?;
+        let (inputs, commander) = Inputs::start(&mut self.driver, keys).map_err(|e| bug(e.to_string()))?;
         let epoch = self.driver.epoch();
         let engines = self.engines.clone();
         let (ran, ended) = std::thread::scope(|scope| {

@@ -3,12 +3,14 @@
 //! What does not fit is dropped and counted; a closed pipe ends the writing and nothing else.
 
 use std::io::Write;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// Pieces that may wait.
 const QUEUE: usize = 1024;
+/// Pause after the queue ran empty.
+const NAP: Duration = Duration::from_millis(2);
 
 /// One output of the process.
 #[derive(Debug, Clone)]
@@ -33,13 +35,25 @@ impl Writer {
     /// # Errors
     /// When the system gives no thread.
     pub fn new(name: &str, out: impl Write + Send + 'static) -> std::io::Result<Self> {
+        Self::start(name, out, Duration::ZERO)
+    }
+
+    /// Starts a thread that writes to `out` and is woken at most every 2 ms, however many lines there are: for what is flushed at the end.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn gathering(name: &str, out: impl Write + Send + 'static) -> std::io::Result<Self> {
+        Self::start(name, out, NAP)
+    }
+
+    fn start(name: &str, out: impl Write + Send + 'static, nap: Duration) -> std::io::Result<Self> {
         let (queue, pieces) = sync_channel(QUEUE);
         let state = Arc::<(Mutex<State>, Condvar)>::default();
         let shared = Arc::clone(&state);
         std::thread::Builder::new()
             .name(name.to_owned())
             .stack_size(64 * 1024)
-            .spawn(move || write_all(&pieces, out, &shared))?;
+            .spawn(move || write_all(&pieces, out, &shared, nap))?;
         Ok(Self { queue, state })
     }
 
@@ -95,8 +109,9 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn write_all(pieces: &Receiver<String>, mut out: impl Write, state: &(Mutex<State>, Condvar)) {
-    while let Ok(piece) = next(pieces) {
+fn write_all(pieces: &Receiver<String>, mut out: impl Write, state: &(Mutex<State>, Condvar), nap: Duration) {
+    let mut pause = Duration::ZERO;
+    while let Ok(piece) = next(pieces, std::mem::replace(&mut pause, nap)) {
         let lost = std::mem::take(&mut lock(&state.0).lost);
         let mut result = out.write_all(piece.as_bytes());
         if lost > 0 && result.is_ok() && piece.ends_with('\n') && !piece.starts_with('{') {
@@ -114,8 +129,15 @@ fn write_all(pieces: &Receiver<String>, mut out: impl Write, state: &(Mutex<Stat
     }
 }
 
-fn next(pieces: &Receiver<String>) -> Result<String, RecvTimeoutError> {
-    pieces.recv().map_err(|_| RecvTimeoutError::Disconnected)
+/// The next piece. A moment passes before this thread asks to be woken for it: who writes a thousand lines a second must not wake it
+/// a thousand times.
+fn next(pieces: &Receiver<String>, pause: Duration) -> Result<String, RecvError> {
+    match pieces.try_recv() {
+        Ok(piece) => return Ok(piece),
+        Err(TryRecvError::Empty) if !pause.is_zero() => std::thread::sleep(pause),
+        Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+    }
+    pieces.recv()
 }
 
 #[cfg(test)]

@@ -115,6 +115,42 @@ impl Commander {
     }
 }
 
+/// What became of an event that was offered to an [`Ear`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It is there.
+    Yes,
+    /// Too much waits already.
+    Full,
+    /// Nobody listens any more.
+    Gone,
+}
+
+/// Where the events of one client go: a channel of its own, or one that carries other things too.
+pub trait Ear: Send {
+    /// Takes an event at once or not at all; must not block.
+    fn hear(&mut self, event: ClientEvent) -> Heard;
+    /// Nothing more will come.
+    fn end(&mut self) {}
+}
+
+impl Ear for SyncSender<ClientEvent> {
+    fn hear(&mut self, event: ClientEvent) -> Heard {
+        Heard::of(self.try_send(event))
+    }
+}
+
+impl Heard {
+    /// What a bounded channel said.
+    pub fn of<T>(sent: Result<(), TrySendError<T>>) -> Self {
+        match sent {
+            Ok(()) => Self::Yes,
+            Err(TrySendError::Full(_)) => Self::Full,
+            Err(TrySendError::Disconnected(_)) => Self::Gone,
+        }
+    }
+}
+
 /// One user of the driver.
 #[derive(Debug)]
 pub struct Client {
@@ -123,9 +159,12 @@ pub struct Client {
 }
 
 impl Client {
-    pub(super) fn new(commander: Commander) -> (Self, SyncSender<ClientEvent>) {
-        let (sender, events) = sync_channel(EVENTS);
-        (Self { commander, events }, sender)
+    pub(super) fn channel() -> (SyncSender<ClientEvent>, Receiver<ClientEvent>) {
+        sync_channel(EVENTS)
+    }
+
+    pub(super) fn new(commander: Commander, events: Receiver<ClientEvent>) -> Self {
+        Self { commander, events }
     }
 
     /// The sending half, for another thread.
@@ -175,9 +214,18 @@ impl Client {
 /// The loop's end of one client.
 pub(super) struct Subscriber {
     pub(super) id: u64,
-    events: SyncSender<ClientEvent>,
+    ear: Box<dyn Ear>,
+    /// Events of this turn: handed over at its end, so that the client is woken once for all of them.
+    pending: Vec<ClientEvent>,
     /// Events dropped since the client last kept up.
     missed: u64,
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.flush();
+        self.ear.end();
+    }
 }
 
 /// What became of an event.
@@ -189,38 +237,48 @@ pub(super) enum Delivery {
 }
 
 impl Subscriber {
-    pub(super) fn new(id: u64, events: SyncSender<ClientEvent>) -> Self {
-        Self { id, events, missed: 0 }
+    pub(super) fn new(id: u64, ear: Box<dyn Ear>) -> Self {
+        Self { id, ear, pending: Vec::new(), missed: 0 }
     }
 
     pub(super) fn is_lagging(&self) -> bool {
         self.missed > 0
     }
 
-    /// Hands an event over; a client that lags gets nothing but [`Subscriber::catch_up`].
+    /// Notes an event for [`Subscriber::flush`]; a client that lags gets nothing but [`Subscriber::catch_up`].
     pub(super) fn deliver(&mut self, event: ClientEvent) -> Delivery {
         if self.missed > 0 {
             self.missed += 1;
             return Delivery::Done;
         }
-        match self.events.try_send(event) {
-            Ok(()) => Delivery::Done,
-            Err(TrySendError::Full(_)) => {
-                self.missed = 1;
-                Delivery::Done
+        self.pending.push(event);
+        if self.pending.len() < EVENTS { Delivery::Done } else { self.flush() }
+    }
+
+    /// Hands over what was noted.
+    pub(super) fn flush(&mut self) -> Delivery {
+        for event in self.pending.drain(..) {
+            if self.missed > 0 {
+                self.missed += 1;
+                continue;
             }
-            Err(TrySendError::Disconnected(_)) => Delivery::Gone,
+            match self.ear.hear(event) {
+                Heard::Yes => {}
+                Heard::Full => self.missed = 1,
+                Heard::Gone => return Delivery::Gone,
+            }
         }
+        Delivery::Done
     }
 
     /// Gives a lagging client the state of the engines; events flow again once all of them fit.
     pub(super) fn catch_up(&mut self, snapshots: impl IntoIterator<Item = (EngineId, Box<Snapshot>)>) -> Delivery {
         let missed = self.missed;
         for (engine, snapshot) in snapshots {
-            match self.events.try_send(ClientEvent::Lagged { engine, missed, snapshot }) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_)) => return Delivery::Done,
-                Err(TrySendError::Disconnected(_)) => return Delivery::Gone,
+            match self.ear.hear(ClientEvent::Lagged { engine, missed, snapshot }) {
+                Heard::Yes => {}
+                Heard::Full => return Delivery::Done,
+                Heard::Gone => return Delivery::Gone,
             }
         }
         self.missed = 0;

@@ -30,10 +30,18 @@ impl Clock {
         Instant::ZERO + since
     }
 
+    /// How long ago something was that the wall clock saw at `at`; nothing if that lies in the future, as after a step of that clock.
+    pub(super) fn age(at: Duration) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(at).min(OLDEST)
+    }
+
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch
     }
 }
+
+/// What a step of the wall clock can make of an age.
+const OLDEST: Duration = Duration::from_secs(1);
 
 /// Becomes readable at the instant it is armed with.
 pub(super) struct Alarm {

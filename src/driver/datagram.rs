@@ -7,6 +7,7 @@ use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
+use nix::sys::time::TimeSpec;
 use socket2::{Domain, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,6 +17,8 @@ use std::os::fd::AsRawFd;
 pub(super) const FAIR: usize = 64;
 /// The largest datagram there is.
 pub(super) const DATAGRAM: usize = 65_535;
+/// Bytes of requests that may wait: about 1,500 INVITEs.
+const BURST: usize = 4 << 20;
 /// How long a socket that gives errors is left alone.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
@@ -26,6 +29,8 @@ pub(super) struct Datagrams {
     /// Bound to an unspecified address: each datagram tells where it came to.
     wildcard: bool,
     control: Vec<u8>,
+    /// The kernel tells when each datagram arrived.
+    stamped: bool,
     dscp: u8,
 }
 
@@ -47,7 +52,22 @@ impl Datagrams {
         let socket = UdpSocket::from_std(socket.into());
         let local = socket.local_addr()?;
         let control = if wildcard { nix::cmsg_space!(in_pktinfo, in6_pktinfo) } else { Vec::new() };
-        Ok(Self { socket, local, wildcard, control, dscp: 0 })
+        Ok(Self { socket, local, wildcard, control, stamped: false, dscp: 0 })
+    }
+
+    /// Asks for room for a burst of requests: what does not fit is lost until it is sent again. The system may give less.
+    pub(super) fn widen(&self) {
+        let _ = socket2::SockRef::from(&self.socket).set_recv_buffer_size(BURST);
+        // Beyond the system's usual limit where we may.
+        let _ = setsockopt(&self.socket, sockopt::RcvBufForce, &BURST);
+    }
+
+    /// Lets the kernel note when each datagram arrives, for [`Datagrams::receive_stamped`]. Not for wildcard sockets.
+    fn stamp(&mut self) -> io::Result<()> {
+        setsockopt(&self.socket, sockopt::ReceiveTimestampns, &true)?;
+        self.control = nix::cmsg_space!(TimeSpec);
+        self.stamped = true;
+        Ok(())
     }
 
     pub(super) fn local(&self) -> SocketAddr {
@@ -84,6 +104,32 @@ impl Datagrams {
             let to = message.cmsgs()?.find_map(|control| destination(&control)).unwrap_or_else(|| local.ip());
             Ok((message.bytes, source, SocketAddr::new(to, local.port())))
         })
+    }
+
+    /// The next datagram of a stamped socket: its length, its source, and when it arrived by the wall clock, if that is known.
+    pub(super) fn receive_stamped(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, Option<Duration>)> {
+        let mut slices = [IoSliceMut::new(buffer)];
+        let control = if self.stamped { Some(&mut self.control[..]) } else { None };
+        let message =
+            recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut slices, control, MsgFlags::MSG_DONTWAIT)?;
+        let source = message.address.as_ref().and_then(address).ok_or(Errno::EAFNOSUPPORT)?;
+        let mut arrived = None;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmTimestampns(at) = control {
+                arrived = Some(at.into());
+            }
+        }
+        Ok((message.bytes, source, arrived))
+    }
+
+    /// Throws away what waits.
+    pub(super) fn drain(&mut self) {
+        let mut buffer = [0; 64];
+        for _ in 0..FAIR {
+            if self.socket.recv_from(&mut buffer).is_err() {
+                return;
+            }
+        }
     }
 
     /// Sends one datagram, from `from` where the socket is bound to any address.
@@ -147,7 +193,8 @@ pub(super) fn local_address(peer: SocketAddr) -> io::Result<IpAddr> {
 /// that a port just given back is the last to be taken again (late packets of the old call must not reach a new one).
 pub(super) fn bind_pair(ip: IpAddr, ports: (u16, u16), turn: &mut u32) -> Option<(Datagrams, Datagrams)> {
     let pair = |port: u16| {
-        let rtp = Datagrams::bind(SocketAddr::new(ip, port)).ok()?;
+        let mut rtp = Datagrams::bind(SocketAddr::new(ip, port)).ok()?;
+        rtp.stamp().ok()?;
         let rtcp = Datagrams::bind(SocketAddr::new(ip, port.checked_add(1)?)).ok()?;
         Some((rtp, rtcp))
     };

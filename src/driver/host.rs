@@ -82,6 +82,13 @@ impl Host {
         }
     }
 
+    /// The RTP sockets of sessions that are due, to be read before they are served.
+    pub(super) fn due_sockets(&self, now: Instant, sockets: &mut Vec<SocketId>) {
+        if let Some(media) = &self.media {
+            media.due_sockets(now, sockets);
+        }
+    }
+
     /// Runs the media set if it is due, and takes what it has to say in any case (packets may have come).
     pub(super) fn media_timeout(&mut self, now: Instant, io: &mut Io) {
         let Some(media) = &mut self.media else { return };
@@ -182,6 +189,9 @@ impl Host {
                 let sets = self.media.get_or_insert_with(|| MediaSet::new(set, rng.fork(), epoch));
                 let deliveries = io.sounds.read(self.id, media, &command);
                 sets.handle_command(now, media, command);
+                if let Some((socket, when_due)) = sets.reading(media) {
+                    io.read_rtp(socket, when_due);
+                }
                 for delivery in deliveries {
                     self.deliver(now, media, delivery);
                 }

@@ -21,9 +21,20 @@ use std::sync::Arc;
 /// What a token stands for.
 pub(super) enum Entry {
     Sip { engine: EngineId, socket: Datagrams },
-    Rtp { engine: EngineId, socket: Datagrams },
+    Rtp { engine: EngineId, socket: Datagrams, reading: Reading },
     Listener(Listener),
     Stream(Connection),
+}
+
+/// When an RTP or RTCP socket is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Not yet: its session is not open.
+    Closed,
+    /// When something comes.
+    AtOnce,
+    /// When its session is due: what comes wakes nobody.
+    WhenDue,
 }
 
 /// What has gone wrong without ending anything.
@@ -90,7 +101,8 @@ impl Io {
     pub(super) fn insert(&mut self, token: usize, mut entry: Entry) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         match &mut entry {
-            Entry::Sip { socket, .. } | Entry::Rtp { socket, .. } => {
+            Entry::Rtp { reading: Reading::Closed | Reading::WhenDue, .. } => {}
+            Entry::Sip { socket, .. } | Entry::Rtp { socket, reading: Reading::AtOnce, .. } => {
                 self.registry.register(socket.source(), Token(token), Interest::READABLE)?;
             }
             Entry::Listener(listener) => {
@@ -124,6 +136,11 @@ impl Io {
         if self.subscribers.get_mut(place).is_some_and(|subscriber| subscriber.deliver(event) == Delivery::Gone) {
             self.subscribers.swap_remove(place);
         }
+    }
+
+    /// Hands over the events of this turn.
+    pub(super) fn flush_events(&mut self) {
+        self.subscribers.retain_mut(|subscriber| subscriber.flush() == Delivery::Done);
     }
 
     /// Ends the event channels, so that clients read the end.
@@ -271,13 +288,13 @@ impl Io {
         let ports = (*self.config.rtp_ports.start(), *self.config.rtp_ports.end());
         let (rtp, rtcp) = bind_pair(local, ports, &mut self.port_turn).ok_or(NoLease)?;
         let (rtp_addr, rtcp_addr) = (rtp.local(), rtcp.local());
-        let mut keep = |socket| {
+        let mut keep = |socket, reading| {
             let token = self.fresh_token();
-            self.insert(token, Entry::Rtp { engine, socket }).map_err(|_| NoLease)?;
+            self.insert(token, Entry::Rtp { engine, socket, reading }).map_err(|_| NoLease)?;
             Ok(SocketId(u32::try_from(token).unwrap_or(u32::MAX)))
         };
-        let rtp = keep(rtp)?;
-        let rtcp = keep(rtcp).inspect_err(|NoLease| drop(self.entries.remove(&(rtp.0 as usize))))?;
+        let rtp = keep(rtp, Reading::Closed)?;
+        let rtcp = keep(rtcp, Reading::AtOnce).inspect_err(|NoLease| drop(self.entries.remove(&(rtp.0 as usize))))?;
         Ok(Lease { set, rtp, rtcp, rtp_addr, rtcp_addr })
     }
 
@@ -287,6 +304,27 @@ impl Io {
             if matches!(self.entries.get(&token), Some(Entry::Rtp { .. })) {
                 self.remove(token);
             }
+        }
+    }
+
+    /// Begins to read an RTP socket, or changes when that is done. What came before its session was open is thrown away.
+    pub(super) fn read_rtp(&mut self, SocketId(number): SocketId, when_due: bool) {
+        let token = number as usize;
+        let wanted = if when_due { Reading::WhenDue } else { Reading::AtOnce };
+        let Some(Entry::Rtp { socket, reading, .. }) = self.entries.get_mut(&token) else { return };
+        if *reading == wanted {
+            return;
+        }
+        if *reading == Reading::Closed {
+            socket.drain();
+        }
+        let changed = match (*reading, wanted) {
+            (_, Reading::AtOnce) => self.registry.register(socket.source(), Token(token), Interest::READABLE),
+            (Reading::AtOnce, _) => self.registry.deregister(socket.source()),
+            (Reading::Closed | Reading::WhenDue, _) => Ok(()),
+        };
+        if changed.is_ok() {
+            *reading = wanted;
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) mod sound;
 mod stream;
 mod turn;
 
-pub use client::{Client, ClientError, ClientEvent, Commander, Ticket};
+pub use client::{Client, ClientError, ClientEvent, Commander, Ear, Heard, Ticket};
 
 use crate::api::{Command, CommandError, Reply};
 use crate::engine::{BoundListener, BoundSocket, Engine, Protocol};
@@ -179,6 +179,11 @@ impl Driver {
     /// A new client: it may command every engine and hears every event from now on.
     pub fn client(&mut self) -> Client {
         self.inner.client()
+    }
+
+    /// A client whose events go to `ear`, which saves it a thread where it waits for other things too.
+    pub fn client_with(&mut self, ear: Box<dyn Ear>) -> Commander {
+        self.inner.client_with(ear)
     }
 
     /// Shows every SIP byte to `trace`.

@@ -1,10 +1,10 @@
 //! The loop itself: dispatch what is ready to the engines, and carry out what they want.
 
-use super::client::{Client, Commander, Delivery, Request, Subscriber};
+use super::client::{Client, Commander, Delivery, Ear, Request, Subscriber};
 use super::clock::{Alarm, Clock};
 use super::datagram::{DATAGRAM, Datagrams, FAIR};
 use super::host::Host;
-use super::io::{Entry, Io};
+use super::io::{Entry, Io, Reading};
 use super::stream::{Listener, Progress, Stage};
 use super::{Bind, Bound, ClientEvent, Driver, DriverConfig, DriverError, EngineId, Trace};
 use crate::api::{Command, CommandError, Reply};
@@ -38,6 +38,8 @@ pub(super) struct Loop {
     /// Sockets with more to read than their share of the last turn.
     ready: Vec<usize>,
     buffer: Vec<u8>,
+    /// RTP sockets whose sessions are due; kept for its memory only.
+    due: Vec<SocketId>,
     shut_down: bool,
 }
 
@@ -68,6 +70,7 @@ impl Loop {
             waker,
             ready: Vec::new(),
             buffer: vec![0; DATAGRAM],
+            due: Vec::new(),
             shut_down: false,
         })
     }
@@ -105,6 +108,7 @@ impl Loop {
                 Protocol::Udp => {
                     let mut socket = Datagrams::bind(addr).map_err(failed)?;
                     socket.mark(self.io.config.sip_dscp);
+                    socket.widen();
                     bound.sockets.push(BoundSocket { socket: SocketId(number), local: socket.local() });
                     Entry::Sip { engine, socket }
                 }
@@ -135,11 +139,14 @@ impl Loop {
     }
 
     pub(super) fn client(&mut self) -> Client {
+        let (sender, events) = Client::channel();
+        Client::new(self.client_with(Box::new(sender)), events)
+    }
+
+    pub(super) fn client_with(&mut self, ear: Box<dyn Ear>) -> Commander {
         self.next_client += 1;
-        let commander = Commander::new(self.next_client, self.requests.0.clone(), self.waker.clone());
-        let (client, events) = Client::new(commander);
-        self.io.subscribers.push(Subscriber::new(self.next_client, events));
-        client
+        self.io.subscribers.push(Subscriber::new(self.next_client, ear));
+        Commander::new(self.next_client, self.requests.0.clone(), self.waker.clone())
     }
 
     pub(super) fn command(&mut self, engine: EngineId, command: Command) -> Result<Reply, CommandError> {
@@ -147,10 +154,16 @@ impl Loop {
         let Some(host) = self.hosts.get_mut(usize::from(engine.0)) else { return Err(CommandError::NotSupported) };
         let reply = host.call(&mut self.io, |engine| engine.handle_command(now, command));
         host.settle(now, &mut self.io);
+        self.io.flush_events();
         reply.unwrap_or(Err(CommandError::NotSupported))
     }
 
     pub(super) fn turn(&mut self) -> Result<bool, DriverError> {
+        // Clients must not wait for a loop that does not go on.
+        self.step().inspect_err(|_| self.io.say_goodbye())
+    }
+
+    fn step(&mut self) -> Result<bool, DriverError> {
         let now = self.clock.now();
         self.settle(now)?;
         if self.shut_down || (!self.hosts.is_empty() && self.hosts.iter().all(Host::is_stopped)) {
@@ -160,6 +173,7 @@ impl Loop {
         self.wait()?;
         let now = self.clock.now();
         self.dispatch(now);
+        self.io.flush_events();
         Ok(true)
     }
 
@@ -171,6 +185,7 @@ impl Loop {
                 return Err(DriverError::Engine(host.id()));
             }
         }
+        self.io.flush_events();
         self.serve_lagging(now);
         Ok(())
     }
@@ -227,6 +242,7 @@ impl Loop {
                 self.read_media(now, token);
             }
         }
+        self.read_due(now);
         for host in &mut self.hosts {
             host.media_timeout(now, &mut self.io);
         }
@@ -255,7 +271,7 @@ impl Loop {
 
     fn read_media(&mut self, now: Instant, token: usize) {
         for _ in 0..FAIR {
-            let Some(Entry::Rtp { engine, socket }) = self.io.entries.get_mut(&token) else { return };
+            let Some(Entry::Rtp { engine, socket, .. }) = self.io.entries.get_mut(&token) else { return };
             let received = socket.receive(&mut self.buffer);
             let engine = *engine;
             match received {
@@ -270,6 +286,31 @@ impl Loop {
             }
         }
         self.ready.push(token);
+    }
+
+    /// Reads the RTP sockets of the sessions that are due: nobody was woken for what they hold.
+    fn read_due(&mut self, now: Instant) {
+        for host in &mut self.hosts {
+            host.due_sockets(now, &mut self.due);
+            for id in self.due.drain(..) {
+                let Some(Entry::Rtp { socket, reading: Reading::WhenDue, .. }) =
+                    self.io.entries.get_mut(&(id.0 as usize))
+                else {
+                    continue;
+                };
+                for _ in 0..FAIR {
+                    match socket.receive_stamped(&mut self.buffer) {
+                        Ok((length, source, arrived)) => {
+                            let arrived = now - arrived.map_or(Duration::ZERO, Clock::age);
+                            host.packet(arrived, id, source, &mut self.buffer[..length]);
+                        }
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                        // ICMP errors of earlier datagrams: there may be more to read.
+                        Err(_) => self.io.counters.receive_errors += 1,
+                    }
+                }
+            }
+        }
     }
 
     fn read_sip(&mut self, now: Instant, token: usize) {

@@ -71,7 +71,7 @@ pub(crate) enum Placed {
 pub(crate) struct JitterBuffer {
     clock_rate: u32,
     ring: Box<[Option<Queued>; SLOTS]>,
-    /// Payload bytes, one stretch of [`SLOT_BYTES`] per slot; untouched ones cost no memory.
+    /// Payload bytes, one stretch of [`SLOT_BYTES`] per slot, made for the first packet; untouched ones cost no memory.
     bytes: Box<[u8]>,
     /// Free slots; the last one freed is used first, so that a quiet call stays in few pages.
     free: Vec<u8>,
@@ -111,7 +111,7 @@ impl JitterBuffer {
         Self {
             clock_rate: clock_rate.max(1),
             ring: Box::new([None; SLOTS]),
-            bytes: vec![0; SLOTS * SLOT_BYTES].into(),
+            bytes: Box::default(),
             free: (0..=u8::MAX).rev().collect(),
             first: 0,
             count: 0,
@@ -172,6 +172,9 @@ impl JitterBuffer {
         let Some(slot) = self.free.pop() else {
             return Placed::In(Inserted::Overflow); // make_room freed one; kept for safety's sake
         };
+        if self.bytes.is_empty() {
+            self.bytes = vec![0; SLOTS * SLOT_BYTES].into();
+        }
         let start = usize::from(slot) * SLOT_BYTES;
         self.bytes[start..start + payload.len()].copy_from_slice(payload);
         self.ring[index(seq)] = Some(Queued { seq, time, arrived: now, slot, length: payload.len() as u16 });

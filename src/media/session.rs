@@ -80,6 +80,10 @@ struct Stream {
     collided: bool,
     /// Ticks in a row that came late by a step of the grid.
     late_ticks: u32,
+    /// How much earlier the timer sends than it would have, so that its ticks are those of pulling.
+    ahead: Duration,
+    /// Looks at the ticks since they were brought together last.
+    pulls: u32,
     /// Of a paced sink: time that may be pulled, and since when it has wanted nothing.
     pull_credit: Duration,
     sated: Duration,
@@ -256,6 +260,11 @@ impl MediaSession {
     /// The sockets of the session.
     pub(super) fn sockets(&self) -> Option<[SocketId; 2]> {
         self.transport.as_ref().map(|transport| [transport.lease().rtp, transport.lease().rtcp])
+    }
+
+    /// True while what comes is played here, at times of our own.
+    pub(super) fn plays(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// Where a packet of the other leg goes, counted as sent.

@@ -168,6 +168,28 @@ impl MediaSet {
         }
     }
 
+    /// Adds the RTP sockets whose packets should be handed over before [`Self::handle_timeout`] at `now`.
+    ///
+    /// A session with sound of its own needs its packets only when it plays: whoever knows when each packet arrived (and says so in
+    /// [`Self::handle_packet`]) may leave them in the socket until then, and is not woken for each.
+    pub fn due_sockets(&self, now: Instant, sockets: &mut Vec<SocketId>) {
+        for (deadline, session) in self.deadlines.iter().zip(&self.sessions) {
+            if deadline.is_some_and(|at| at <= now)
+                && let Some(session) = session
+                && session.plays()
+                && let Some([rtp, _]) = session.sockets()
+            {
+                sockets.push(rtp);
+            }
+        }
+    }
+
+    /// The RTP socket of a session, and whether its packets may wait for [`Self::due_sockets`]; those of a relay may not.
+    pub fn reading(&self, media: MediaId) -> Option<(SocketId, bool)> {
+        let session = self.sessions.get(*self.by_id.get(&media)?)?.as_ref()?;
+        Some((session.sockets()?[0], session.plays()))
+    }
+
     /// When [`Self::handle_timeout`] should be called next; `None`: nothing to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.iter().flatten().min().copied()

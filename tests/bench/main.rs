@@ -33,7 +33,8 @@ fn main() -> ExitCode {
     }
     let wanted = |row: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == row);
     let load = process::load();
-    let mut report = Report::new();
+    let raised = process::raise();
+    let mut report = Report::new(raised);
     let mut kinds = vec![Kind::Bellwire];
     kinds.extend(find(Kind::Before).map(|_| Kind::Before));
     for kind in [Kind::Baresip, Kind::Pjsua] {

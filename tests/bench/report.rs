@@ -11,11 +11,13 @@ pub(crate) struct Report {
     body: String,
     goals: Vec<String>,
     not_run: Vec<String>,
+    /// Whether all of it ran before other work.
+    raised: bool,
 }
 
 impl Report {
-    pub(crate) fn new() -> Self {
-        Self { body: String::new(), goals: Vec::new(), not_run: Vec::new() }
+    pub(crate) fn new(raised: bool) -> Self {
+        Self { body: String::new(), goals: Vec::new(), not_run: Vec::new(), raised }
     }
 
     fn put(&mut self, text: &str) {
@@ -78,9 +80,10 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "Machine: {}; load average {load_before:.1} before, {:.1} after the run. It is shared with other work: CPU time and ratios\nbetween programs that ran side by side count, wall-clock figures carry its noise.\n",
+            "Machine: {}; load average {load_before:.1} before, {:.1} after the run. Load, bellwire and peers ran at {}.\nThe machine is shared with other work: CPU time and ratios of one run count, wall-clock figures carry its noise.\n",
             process::machine(),
-            process::load()
+            process::load(),
+            if self.raised { "nice -15, before that work" } else { "normal priority" }
         );
         text.push_str("## Goals\n\n| figure | measured | goal | verdict |\n|---|---|---|---|\n");
         text.push_str(&self.goals.join("\n"));

@@ -38,7 +38,7 @@ pub(crate) fn samples(rate: u32, seconds: usize) -> Vec<i16> {
         let length = resampler.process(&clip.samples, &mut place);
         all.extend(place[..length].iter().map(|sample| {
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            sample.saturating_add((noise >> 16) as i16 / 256)
+            sample.saturating_add((noise >> 16) as i16 / 512)
         }));
     }
     all
@@ -46,7 +46,7 @@ pub(crate) fn samples(rate: u32, seconds: usize) -> Vec<i16> {
 
 /// Speech as a WAV file.
 pub(crate) fn write_wav(path: &Path, rate: u32) {
-    let samples = samples(rate, 30);
+    let samples = samples(rate, 90);
     let mut file = std::fs::File::create(path).expect("the temporary directory can be written");
     let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
     file.write_all(&header(rate, samples.len() as u64)).and_then(|()| file.write_all(&bytes)).expect("written");

@@ -13,7 +13,8 @@ pub(super) fn accelerate(sound: &mut Sound, rate: usize, most: usize, resemblanc
     let lag = if silent {
         Some(most.min(waiting.len() / 2)).filter(|&lag| lag >= rate / 1000)
     } else {
-        similarity::pitch_after(waiting, rate)
+        // Only what may be dropped is looked at: there is often too little to spare for any period.
+        similarity::pitch_after(&waiting[..waiting.len().min(2 * most)], rate)
             .filter(|pitch| pitch.correlation >= resemblance && pitch.lag <= most)
             .map(|pitch| pitch.lag)
     }?;

@@ -58,6 +58,8 @@ impl Stream {
             last_due: None,
             collided: false,
             late_ticks: 0,
+            ahead: Duration::ZERO,
+            pulls: 0,
             pull_credit: MOST_PULL,
             sated: Duration::ZERO,
             last_pull: now,
@@ -130,6 +132,40 @@ impl Stream {
         if playout.queued == 1 {
             self.next_pull = (now + playout.target).round_up(GRID);
             self.last_due = None;
+            self.join_ticks(PULL);
+        }
+    }
+
+    /// A step of the grid now and then, which no jitter buffer notices, after the pull ticks have followed the network.
+    fn join_slowly(&mut self) {
+        self.pulls += 1;
+        if self.pulls >= PULLS_BETWEEN_JOINS && self.incoming.playout.next_due().is_some() {
+            self.pulls = 0;
+            self.join_ticks(GRID);
+        }
+    }
+
+    /// Brings the ticks of sending towards those of pulling, by `most`: one wake-up then serves both. They stay less than a packet
+    /// ahead of where they would be, so nothing adds up over a call.
+    fn join_ticks(&mut self, most: Duration) {
+        let SendClock::Timer(at) = &mut self.send else { return };
+        if self.out.ptime != PULL {
+            return;
+        }
+        let period = PULL.as_nanos() as u64;
+        let early = (at.as_nanos() % period + period - self.next_pull.as_nanos() % period) % period;
+        if early == 0 {
+            return;
+        }
+        let (early, late) = (Duration::from_nanos(early), Duration::from_nanos(period - early));
+        if self.ahead + early < PULL {
+            let step = early.min(most);
+            *at = *at - step;
+            self.ahead += step;
+        } else {
+            let step = late.min(most).min(self.ahead);
+            *at += step;
+            self.ahead -= step;
         }
     }
 
@@ -147,6 +183,7 @@ impl Stream {
             while self.next_pull <= now {
                 self.pull_tick(turn, to, muted);
             }
+            self.join_slowly();
         }
         let mut ended = false;
         while self.send.next().is_some_and(|at| at <= now) {
@@ -337,6 +374,8 @@ const SAME_PERIOD: i64 = 3_000_000;
 const PHASE_SLACK: i64 = 100_000;
 /// Ticks that must come late before they are moved.
 const LATE_TICKS: u32 = 50;
+/// About 3 s: a step then is one packet in 150.
+const PULLS_BETWEEN_JOINS: u32 = 300;
 /// Frames that a microphone's ring may hold before the oldest go, and how many stay then.
 const MOST_FRAMES: usize = 8;
 const KEPT_FRAMES: usize = 3;

@@ -297,5 +297,7 @@ fn a_route_that_names_the_same_sink_keeps_it() {
     net.run(ms(500));
     assert_eq!(heard(&tape).len(), 0);
     let packets = net.rtp_from(1);
-    assert!(packets.windows(2).all(|pair| pair[1].0.since(pair[0].0) == ms(20)), "no hole, no haste");
+    // The first packets may come closer: the ticks of sending join those of playing once the peer is heard.
+    assert!(packets.windows(2).skip(3).all(|pair| pair[1].0.since(pair[0].0) == ms(20)), "no hole, no haste");
+    assert!(packets.windows(2).all(|pair| pair[1].0.since(pair[0].0) <= ms(20)), "no hole");
 }
