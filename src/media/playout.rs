@@ -5,7 +5,7 @@
 //!                                               ├─ lost ─▶ conceal (FEC) ────┼─▶ sound ring ─▶ pull
 //!                                               └─ nothing there ─▶ conceal ─┘
 //! ```
-//! The delay at which a packet is decoded is compared with what [`TargetDelay`] wants. Too little of it: a period of
+//! The delay at which a packet is decoded is compared with what `TargetDelay` wants. Too little of it: a period of
 //! sound is doubled; too much: one is dropped; both without a gap. Real gaps (loss, late packets, pauses) are
 //! counted in timestamps, so a pause between talk spurts costs nothing and re-times the stream for free.
 

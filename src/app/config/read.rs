@@ -1,6 +1,6 @@
 //! Reading TOML by asking for keys: what is asked for is what is known, so that no list of keys can fall behind.
 //!
-//! A [`Reader`] looks a key up in the overrides (options, `BELLWIRE_*`) and then in each file, best first. Whatever a file holds
+//! A `Reader` looks a key up in the overrides (options, `BELLWIRE_*`) and then in each file, best first. Whatever a file holds
 //! that nobody asked for is a finding; reading never stops at the first one.
 
 use super::findings::{Finding, Severity, nearest};

@@ -1,6 +1,6 @@
 //! SIP transactions (RFC 3261 §17, RFC 6026): four machines of states and timers, and the keys that match messages to them.
 //!
-//! The machines hold no messages: they tell by [`Action`] what the endpoint shall send or hand on, and when they want
+//! The machines hold no messages: they tell by `Action` what the endpoint shall send or hand on, and when they want
 //! to be woken. Each file draws its figure of the RFC.
 
 pub(crate) mod client_invite;

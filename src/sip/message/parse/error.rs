@@ -19,7 +19,7 @@ pub enum ParseErrorKind {
     /// Nothing but line ends, as keep-alives are.
     #[error("the message is empty")]
     Empty,
-    /// Over [`MAX_BYTES`].
+    /// Over [`MAX_BYTES`](crate::sip::message::MAX_BYTES).
     #[error("the message is longer than 64 KiB")]
     TooLarge,
     /// Neither a request line nor a status line.
@@ -40,10 +40,10 @@ pub enum ParseErrorKind {
     /// A control character where none may stand.
     #[error("a control character stands in the headers")]
     ControlCharacter,
-    /// A line over [`MAX_LINE`].
+    /// A line over [`MAX_LINE`](crate::sip::message::MAX_LINE).
     #[error("a header line is longer than 8 KiB")]
     LineTooLong,
-    /// More entries than [`MAX_HEADERS`], [`MAX_VIAS`] or [`MAX_ROUTES`].
+    /// More entries than [`MAX_HEADERS`](crate::sip::message::MAX_HEADERS), `MAX_VIAS` or `MAX_ROUTES`.
     #[error("there are too many headers")]
     TooManyHeaders,
     /// No empty line ends the headers.
