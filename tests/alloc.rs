@@ -4,9 +4,11 @@
 
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and passes on")]
 
+use bellwire::device::ring::{capture, playback};
 use bellwire::media::codec::{CODECS, EncoderSettings};
 use bellwire::media::playout::{JitterSettings, Playout, Pulled};
 use bellwire::media::resample::Resampler;
+use bellwire::media::set::{SoundSink, SoundSource};
 use bellwire::media::tones::{Progress, Tone};
 use bellwire::rng::Rng;
 use bellwire::time::{Duration, Instant};
@@ -125,4 +127,92 @@ fn tones_allocate_nothing() {
     let mut tone = Tone::progress(Progress::Busy, 8000);
     let mut block = [0; 80];
     assert_eq!(allocations(|| (0..200).for_each(|_| tone.fill(&mut block))), 0);
+}
+
+/// The callbacks of sound cards, with a ring that runs full, one that runs empty, and the sessions' ends meanwhile.
+#[test]
+fn the_callbacks_of_a_sound_card_allocate_nothing() {
+    let (mut from_card, mut microphone, _) = capture(48_000, 2, Box::new(|| ()));
+    let (mut to_card, mut speaker, counters) = playback(48_000, 6, Box::new(|| ()));
+    let (floats, mut shorts, mut block) = (vec![0.1_f32; 960], vec![0_i16; 6 * 480], vec![0_i16; 480]);
+    let count = allocations(|| {
+        for turn in 0..100 {
+            from_card.handle(&floats);
+            to_card.handle(&mut shorts);
+            if turn % 3 == 0 {
+                assert!(microphone.available().is_some_and(|there| there >= 480));
+                microphone.read(&mut block);
+                speaker.write(&block);
+                assert!(speaker.wanted().is_some());
+            }
+        }
+    });
+    assert_eq!(count, 0);
+    assert!(counters.lost() > 0 && counters.calls() == 100);
+}
+
+#[cfg(feature = "audio")]
+#[path = "device/pulse.rs"]
+#[allow(dead_code, reason = "nothing is recorded or played here")]
+mod pulse;
+
+/// The same on the sound system's own thread: a null sink of a PulseAudio daemon of our own, for one second.
+#[cfg(feature = "audio")]
+mod real {
+    use super::*;
+    use bellwire::device::audio::Direction;
+    use bellwire::device::audio::find::{Patience, device};
+    use cpal::traits::{DeviceTrait, StreamTrait};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn the_callbacks_of_a_real_stream_allocate_nothing() {
+        const INSIDE: &str = "BELLWIRE_TEST_INSIDE";
+        if std::env::var_os(INSIDE).is_some() {
+            return inside();
+        }
+        // Which daemon is used is a matter of the environment, which is best left alone in a process with threads.
+        let Some(pulse) = pulse::Pulse::start("callbacks of a real stream", &["room"]) else { return };
+        let mut again = std::process::Command::new(std::env::current_exe().expect("it runs"));
+        again.args(["real::the_callbacks_of_a_real_stream_allocate_nothing", "--exact", "--nocapture"]);
+        let output = again.envs(pulse.environment()).env(INSIDE, "1").output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn inside() {
+        let (allocated, calls) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let count = |callback: &mut dyn FnMut(), allocated: &AtomicU64, calls: &AtomicU64| {
+            allocated.fetch_add(allocations(callback), Ordering::Relaxed);
+            calls.fetch_add(1, Ordering::Relaxed);
+        };
+        let found = device("room", Direction::Playback, Patience::default()).expect("the null sink");
+        let (mut to_card, mut speaker, played) = playback(found.config.sample_rate, 1, Box::new(|| ()));
+        let (sum, number) = (allocated.clone(), calls.clone());
+        let fill = move |out: &mut [i16], _: &_| count(&mut || to_card.handle(out), &sum, &number);
+        let out = found.device.build_output_stream(found.config, fill, |_| (), None).expect("it opens");
+        out.play().expect("it starts");
+        let found = device("room.monitor", Direction::Capture, Patience::default()).expect("its monitor");
+        let (mut from_card, mut microphone, taken) = capture(found.config.sample_rate, 1, Box::new(|| ()));
+        let (sum, number) = (allocated.clone(), calls.clone());
+        let take = move |data: &[i16], _: &_| count(&mut || from_card.handle(data), &sum, &number);
+        let input = found.device.build_input_stream(found.config, take, |_| (), None).expect("it opens");
+        input.play().expect("it starts");
+        let mut block = vec![77; 480];
+        for _ in 0..200 {
+            std::thread::sleep(Duration::from_millis(5));
+            microphone.read(&mut block);
+            if speaker.wanted().is_some_and(|wanted| wanted >= 480) {
+                speaker.write(&block);
+            }
+        }
+        assert!(played.samples() > 24_000 && taken.samples() > 24_000, "{played:?} {taken:?}");
+        assert!(calls.load(Ordering::Relaxed) > 100, "{calls:?}");
+        assert_eq!(allocated.load(Ordering::Relaxed), 0, "in {calls:?} calls");
+    }
 }

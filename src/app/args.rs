@@ -81,8 +81,12 @@ pub enum Command {
     Ping(Ping),
     /// Run the mini PBX alone, for tests and demos
     Pbx(Pbx),
-    /// List sound devices
-    Devices,
+    /// List or try sound devices
+    Devices {
+        /// What to do with them; to list them, if left out
+        #[command(subcommand)]
+        what: Option<DevicesCommand>,
+    },
     /// List codecs
     Codecs,
     /// Make, check or show the config
@@ -203,6 +207,38 @@ pub struct Pbx {
     pub print_config: bool,
 }
 
+/// `bellwire devices`
+#[derive(Debug, Clone, Subcommand)]
+pub enum DevicesCommand {
+    /// List the devices that a call can use
+    List {
+        /// Other ways to the same devices too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Try a device: show the level of a microphone, or play a tone
+    Test {
+        /// Which kind of device
+        #[arg(value_enum, default_value_t = DeviceKind::Mic)]
+        kind: DeviceKind,
+        /// A device like in `audio.input` and `audio.output`; without it the one of the config
+        #[arg(long, value_name = "NAME")]
+        device: Option<String>,
+        /// For how long
+        #[arg(long, value_name = "TIME", value_parser = time, default_value = "3s")]
+        duration: Duration,
+    },
+}
+
+/// A kind of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// A microphone
+    Mic,
+    /// A loudspeaker
+    Speaker,
+}
+
 /// `bellwire config`
 #[derive(Debug, Clone, Subcommand)]
 pub enum ConfigCommand {
@@ -286,7 +322,7 @@ impl Cli {
             Command::Try(_)
             | Command::Register(_)
             | Command::Ping(_)
-            | Command::Devices
+            | Command::Devices { .. }
             | Command::Codecs
             | Command::Config(_)
             | Command::Explain { .. }

@@ -91,7 +91,7 @@ fn own_audio(config: &mut Config, cli: &Cli) {
         | Command::Register(_)
         | Command::Ping(_)
         | Command::Pbx(_)
-        | Command::Devices
+        | Command::Devices { .. }
         | Command::Codecs
         | Command::Config(_)
         | Command::Explain { .. }

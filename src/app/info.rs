@@ -1,4 +1,4 @@
-//! `version`, `codecs`, `devices`: what this binary is and what it finds.
+//! `version`, `codecs`: what this binary is.
 
 use super::console::Console;
 use super::exit::Exit;
@@ -60,11 +60,5 @@ pub(crate) fn codecs(console: &mut Console) -> Exit {
             codec.name, codec.clock_rate, codec.sample_rate, codec.channels
         ));
     }
-    Exit::Done
-}
-
-/// `bellwire devices`
-pub(crate) fn devices(console: &mut Console) -> Exit {
-    console.say("devices are not listed yet");
     Exit::Done
 }

@@ -7,6 +7,7 @@ mod clock;
 mod commands;
 pub mod config;
 mod console;
+mod devices;
 pub mod escape;
 pub mod exit;
 mod info;

@@ -10,7 +10,7 @@ use super::session::{AccountNames, Goal, Outcome, Session};
 use super::texts::{self, Facts};
 use super::trace::Tracer;
 use super::writer::Writer;
-use super::{commands, info, init, setup};
+use super::{commands, devices, info, init, setup};
 use crate::api::Failure;
 use crate::driver::{Bind, Bound, Driver, DriverError, EngineId};
 use crate::engine::Engine;
@@ -76,7 +76,7 @@ fn command(cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
     match &cli.command {
         Command::Version => Ok(info::version(console)),
         Command::Codecs => Ok(info::codecs(console)),
-        Command::Devices => Ok(info::devices(console)),
+        Command::Devices { what } => devices::command(what.as_ref(), cli, console),
         Command::Explain { what } => match texts::explain(what) {
             Some(page) => {
                 console.print(&page);

@@ -13,6 +13,7 @@ use crate::device::builtin;
 use crate::device::wav::Sound as Wav;
 use crate::media::command::{AudioSink, AudioSource, Builtin};
 use crate::media::resample::Resampler;
+use crate::media::tones::level_db;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// The echo of the PBX.
 const ECHO: &str = "600";
+/// A quiet room, dBFS.
+const QUIET_DB: f64 = -50.0;
 /// The only user of the PBX.
 const USER: &str = "you";
 
@@ -31,7 +34,42 @@ pub(crate) fn run(options: &Try, cli: &Cli, console: &mut Console) -> Result<Exi
     log::start(&config.log, cli.global.verbose, console);
     config.network.interface = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     config.pbx.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    if let Some(microphone) = microphone(&config).filter(|_| !options.speech) {
+        console.progress("  speak into the microphone: you hear yourself a moment later");
+        let exit = attempt(Some(&microphone), options, cli, &config, console)?;
+        if let Some(exit) = exit {
+            return Ok(exit);
+        }
+        console.progress("\n  too little was said to judge by; once more with recorded speech\n");
+    }
+    // Without a microphone there is always something to judge by.
+    Ok(attempt(None, options, cli, &config, console)?.unwrap_or(Exit::Media))
+}
 
+/// The microphone to speak into, where there is one.
+fn microphone(config: &Config) -> Option<String> {
+    match &config.audio.input {
+        AudioSource::Device(name) | AudioSource::DeviceAndFile(name, _) => {
+            super::devices::is_microphone(name).then(|| name.clone())
+        }
+        AudioSource::None
+        | AudioSource::Silence
+        | AudioSource::Tone(_)
+        | AudioSource::Echo
+        | AudioSource::File { .. }
+        | AudioSource::Builtin(_) => None,
+    }
+}
+
+/// One call and its verdict; `None` when too little was said into the microphone.
+fn attempt(
+    microphone: Option<&str>,
+    options: &Try,
+    cli: &Cli,
+    config: &Config,
+    console: &mut Console,
+) -> Result<Option<Exit>, Stop> {
+    let mut config = config.clone();
     let bug = |what: String| Failure::new("bug").with("cause", what);
     let password = setup::random_password().map_err(|e| bug(e.to_string()))?;
     let mut phone = Phone::new(&config, &cli.global, console)?;
@@ -49,9 +87,21 @@ pub(crate) fn run(options: &Try, cli: &Cli, console: &mut Console) -> Result<Exi
 
     let place = Place::new(options.record.as_deref()).map_err(|e| bug(format!("no place for the recording: {e}")))?;
     let file = place.file.display().to_string();
+    let (source, sink) = match (microphone, &config.audio.output) {
+        (None, _) => (AudioSource::Builtin(Builtin::Speech), AudioSink::File(file)),
+        (Some(name), output) => {
+            let sink = match output {
+                AudioSink::Device(speaker) | AudioSink::DeviceAndFile(speaker, _) => {
+                    AudioSink::DeviceAndFile(speaker.clone(), file)
+                }
+                AudioSink::None | AudioSink::File(_) => AudioSink::File(file),
+            };
+            (AudioSource::DeviceAndFile(name.to_owned(), place.said.display().to_string()), sink)
+        }
+    };
     let sound = Sound {
-        source: Some(AudioSource::Builtin(Builtin::Speech)),
-        sink: Some(AudioSink::File(file)),
+        source: Some(source),
+        sink: Some(sink),
         base: Some(AudioRoute { source: AudioSource::Silence, sink: AudioSink::None }),
         accounts: Vec::new(),
     };
@@ -67,9 +117,26 @@ pub(crate) fn run(options: &Try, cli: &Cli, console: &mut Console) -> Result<Exi
     let names = vec![AccountNames { name: "try".into(), user: USER.into(), server }];
     let (exit, outcome) = phone.run(console, names, goal)?;
     if exit != Exit::Done {
-        return Ok(exit);
+        return Ok(Some(exit));
     }
-    Ok(judge(&outcome, &place.file, console))
+    let said = match microphone {
+        None => at_rate(&builtin::sound(Builtin::Speech)),
+        Some(_) => match Wav::load(&place.said) {
+            Ok(said) => at_rate(&said),
+            Err(_) => return Ok(None), // the microphone did not open after all, and that was told
+        },
+    };
+    if microphone.is_some() && !is_speech(&said) {
+        return Ok(None);
+    }
+    Ok(Some(judge(&said, &outcome, &place.file, console)))
+}
+
+/// Whether there are three seconds that are louder than a quiet room.
+fn is_speech(said: &[i16]) -> bool {
+    let second = RATE as usize;
+    let loud = |piece: &[i16]| piece.len() == 3 * second && level_db(piece) > QUIET_DB;
+    (0..said.len()).step_by(second / 4).any(|start| said.get(start..start + 3 * second).is_some_and(loud))
 }
 
 fn account(server: &str, password: crate::secret::Secret, config: &Config) -> Account {
@@ -90,35 +157,32 @@ fn account(server: &str, password: crate::secret::Secret, config: &Config) -> Ac
     }
 }
 
-/// Where the recording is: the file that was asked for, or one in a folder of our own that goes away again.
+/// Where the recordings are: a folder of our own that goes away again, but for the file that was asked for.
 struct Place {
     file: PathBuf,
-    folder: Option<PathBuf>,
+    /// What was said into the microphone.
+    said: PathBuf,
+    folder: PathBuf,
 }
 
 impl Place {
     fn new(kept: Option<&Path>) -> std::io::Result<Self> {
-        if let Some(file) = kept {
-            return Ok(Self { file: file.to_owned(), folder: None });
-        }
         let name = setup::random_password()?;
         let folder = std::env::temp_dir().join(format!("bellwire-try-{}", name.expose()));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(Self { file: folder.join("heard.wav"), folder: Some(folder) })
+        let file = kept.map_or_else(|| folder.join("heard.wav"), Path::to_owned);
+        Ok(Self { file, said: folder.join("said.wav"), folder })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(folder) = &self.folder {
-            // What cannot be removed is left to the system's cleaning.
-            let _ = std::fs::remove_dir_all(folder);
-        }
+        // What cannot be removed is left to the system's cleaning.
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-fn judge(outcome: &Outcome, file: &Path, console: &mut Console) -> Exit {
-    let said = at_rate(&builtin::sound(Builtin::Speech));
+fn judge(said: &[i16], outcome: &Outcome, file: &Path, console: &mut Console) -> Exit {
     let heard = Wav::load(file).map_err(|e| format!("the recording cannot be read: {e}")).map(|wav| at_rate(&wav));
     let found = heard.and_then(|heard| {
         // What was said after the recording ended cannot have been heard.

@@ -3,8 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "devices and files have clocks and threads of their own")]
 
 #[cfg(feature = "audio")]
-pub(crate) mod audio;
+pub mod audio;
 pub mod builtin;
 pub mod clip;
 pub mod record;
+pub mod ring;
 pub mod wav;

@@ -15,10 +15,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant as Wall, SystemTime};
 
 /// Sample rate of a recording when no codec is known.
 const RATE: u32 = 16_000;
+/// A device that worked is gone: the session keeps what it has.
+const LOST: &str = "audio.device-lost";
+/// The most silence before a recording, less than its ring holds.
+const MOST_PAD: Duration = Duration::from_millis(1500);
 /// How long the end of the program waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -60,6 +64,12 @@ struct Session {
     source: (u64, AudioSource),
     sink: (u64, AudioSink),
     rate: u32,
+    /// Where another loudspeaker goes once one is attached together with a recording, which must not begin anew.
+    replace: Option<Sender<Box<dyn SoundSink>>>,
+    /// A microphone that is recorded is recorded once.
+    tapped: bool,
+    /// When both of its recordings begin, whenever their devices do.
+    begun: Wall,
 }
 
 struct FileJob {
@@ -76,8 +86,6 @@ pub(super) struct Sounds {
     wishes: u64,
     files: Option<Sender<FileJob>>,
     writer: Option<Writer>,
-    #[cfg(feature = "audio")]
-    devices: Option<crate::device::audio::Control>,
 }
 
 /// Something for a session: to attach, or to tell its engine.
@@ -107,8 +115,6 @@ impl Sounds {
             wishes: 0,
             files: None,
             writer: None,
-            #[cfg(feature = "audio")]
-            devices: None,
         }
     }
 
@@ -134,17 +140,25 @@ impl Sounds {
         let (hears, says) = (self.wishes, self.wishes + 1);
         let old = self.sessions.remove(&(engine, media));
         let rate = rate.or_else(|| old.as_ref().map(|old| old.rate)).unwrap_or(RATE);
-        let mut session = Session { source: (says, source.clone()), sink: (hears, sink.clone()), rate };
+        let mut session = Session {
+            source: (says, source.clone()),
+            sink: (hears, sink.clone()),
+            rate,
+            replace: None,
+            tapped: false,
+            begun: Wall::now(),
+        };
         let mut deliveries = Vec::new();
         let key = |wish| Key { engine, media, wish };
         // What stays is not opened again: a recording would begin anew.
-        let (old_source, old_sink) = old.map(|old| (old.source, old.sink)).unzip();
+        let (old_source, old_sink, replace) =
+            old.map_or((None, None, None), |old| (Some(old.source), Some(old.sink), old.replace));
         match old_source.filter(|old| old.1 == *source) {
             Some(same) => session.source = same,
             None => deliveries.extend(self.open_source(key(says), source)),
         }
         match old_sink.filter(|old| old.1 == *sink) {
-            Some(same) => session.sink = same,
+            Some(same) => (session.sink, session.replace) = (same, replace),
             None => deliveries.extend(self.open_sink(key(hears), sink, rate)),
         }
         self.sessions.insert((engine, media), session);
@@ -165,7 +179,7 @@ impl Sounds {
                 };
                 refused.then(|| failed("audio.file", format!("{path}: no thread to read it")))
             }
-            AudioSource::Device(name) => self.open_device(key, name, true),
+            AudioSource::Device(name) | AudioSource::DeviceAndFile(name, _) => self.open_device(key, name, true),
         }
     }
 
@@ -194,9 +208,9 @@ impl Sounds {
 
     #[cfg(feature = "audio")]
     fn open_device(&mut self, key: Key, name: &str, capture: bool) -> Option<Delivery> {
-        let report = self.report.clone();
-        let devices = self.devices.get_or_insert_with(|| crate::device::audio::Control::new(report));
-        devices.open(key, name, capture).err().map(|error| failed("audio.busy", error.to_string()))
+        use crate::device::audio::{Direction, open};
+        let direction = if capture { Direction::Capture } else { Direction::Playback };
+        open(self.report.clone(), key, name, direction).err().map(|error| failed("audio.busy", error.to_string()))
     }
 
     #[cfg(not(feature = "audio"))]
@@ -223,7 +237,7 @@ impl Sounds {
         loop {
             let (key, opened) = self.opened.try_recv().ok()?;
             let Key { engine, media, wish } = key;
-            let Some(session) = self.sessions.get(&(engine, media)) else {
+            let Some(session) = self.sessions.get_mut(&(engine, media)) else {
                 // The call is over; only a recording that went wrong is still of interest.
                 if let Opened::Failed("audio.file", cause) = opened {
                     return Some((engine, media, failed("audio.file", cause)));
@@ -235,10 +249,39 @@ impl Sounds {
                 AudioSink::DeviceAndFile(_, path) if sink => Some((path.clone(), session.rate)),
                 AudioSink::DeviceAndFile(..) | AudioSink::None | AudioSink::File(_) | AudioSink::Device(_) => None,
             };
+            let opened = match (opened, &session.replace) {
+                (Opened::Sink(device), Some(replace)) if sink => {
+                    // The session may just have let go of it; then nobody wants the new one either.
+                    let _ = replace.send(device);
+                    continue;
+                }
+                (opened, _) => opened,
+            };
+            let tap = match &session.source.1 {
+                AudioSource::DeviceAndFile(_, path) if !session.tapped => Some(path.clone()),
+                _ => None,
+            };
+            session.tapped |= source && tap.is_some() && matches!(opened, Opened::Source(_));
+            // Two recordings can only be compared if they begin together.
+            let begun = Some(session.begun);
+            let aligned = begun.filter(|_| matches!(session.source.1, AudioSource::DeviceAndFile(..)));
             let delivery = match (opened, beside) {
-                (Opened::Source(opened), _) if source => Delivery::Source(opened),
+                (Opened::Source(device), _) if source => match tap.map(|path| self.record(key, &path, device.rate())) {
+                    Some(Ok(recorder)) => Delivery::Source(Box::new(Tapped { device, recorder, begun })),
+                    Some(Err(error)) => {
+                        self.report.send(key, Opened::Failed("audio.file", error.to_string()));
+                        Delivery::Source(device)
+                    }
+                    None => Delivery::Source(device),
+                },
                 (Opened::Sink(device), Some((path, _))) => match self.record(key, &path, device.rate()) {
-                    Ok(recorder) => Delivery::Sink(Box::new(Both { device, recorder })),
+                    Ok(recorder) => {
+                        let (sender, later) = channel();
+                        if let Some(session) = self.sessions.get_mut(&(engine, media)) {
+                            session.replace = Some(sender);
+                        }
+                        Delivery::Sink(Box::new(Both { device, recorder, later, begun: aligned }))
+                    }
                     Err(error) => {
                         self.report.send(key, Opened::Failed("audio.file", format!("{path}: {error}")));
                         Delivery::Sink(device)
@@ -246,7 +289,7 @@ impl Sounds {
                 },
                 (Opened::Sink(opened), None) if sink => Delivery::Sink(opened),
                 // No loudspeaker: what is heard can still be recorded.
-                (Opened::Failed(slug, cause), Some((path, rate))) if slug != "audio.file" => {
+                (Opened::Failed(slug, cause), Some((path, rate))) if !["audio.file", LOST].contains(&slug) => {
                     if let Ok(recorder) = self.record(key, &path, rate) {
                         self.report.send(key, Opened::Failed(slug, cause));
                         if let Some(session) = self.sessions.get_mut(&(engine, media)) {
@@ -276,6 +319,9 @@ impl Sounds {
 struct Both {
     device: Box<dyn SoundSink>,
     recorder: Recorder,
+    /// The same loudspeaker once it is back.
+    later: Receiver<Box<dyn SoundSink>>,
+    begun: Option<Wall>,
 }
 
 impl SoundSink for Both {
@@ -284,6 +330,14 @@ impl SoundSink for Both {
     }
 
     fn write(&mut self, pcm: &[i16]) {
+        if let Ok(device) = self.later.try_recv()
+            && device.rate() == self.device.rate()
+        {
+            self.device = device;
+        }
+        if let Some(begun) = self.begun.take() {
+            pad(&mut self.recorder, begun, 0);
+        }
         self.device.write(pcm);
         self.recorder.write(pcm);
     }
@@ -291,6 +345,40 @@ impl SoundSink for Both {
     fn wanted(&self) -> Option<usize> {
         self.device.wanted()
     }
+}
+
+/// A microphone and a recording of what it gives.
+struct Tapped {
+    device: Box<dyn SoundSource>,
+    recorder: Recorder,
+    begun: Option<Wall>,
+}
+
+impl SoundSource for Tapped {
+    fn rate(&self) -> u32 {
+        self.device.rate()
+    }
+
+    fn read(&mut self, out: &mut [i16]) -> usize {
+        let given = self.device.read(out);
+        if let Some(begun) = self.begun.take() {
+            // What is read now was said before now.
+            let ago = given + self.device.available().unwrap_or(0);
+            pad(&mut self.recorder, begun, ago);
+        }
+        self.recorder.write(&out[..given]);
+        given
+    }
+
+    fn available(&self) -> Option<usize> {
+        self.device.available()
+    }
+}
+
+/// Silence for the time since `begun` but for `less` samples.
+fn pad(recorder: &mut Recorder, begun: Wall, less: usize) {
+    let late = begun.elapsed().min(MOST_PAD).as_millis() as usize * recorder.rate() as usize / 1000;
+    recorder.write(&vec![0; late.saturating_sub(less)]);
 }
 
 /// The reader thread: files that are played by several calls are in memory once.

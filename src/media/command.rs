@@ -73,6 +73,8 @@ pub enum AudioSource {
     Builtin(Builtin),
     /// The capture device of the graph, by name (`default` or part of its name).
     Device(String),
+    /// The capture device, and what it gives is written to a WAV file too.
+    DeviceAndFile(String, String),
 }
 
 /// Sounds that come with the program.

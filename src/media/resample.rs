@@ -80,6 +80,15 @@ impl Resampler {
         self.inner.as_ref().map_or(input, chunks)
     }
 
+    /// The least samples that [`Self::process`] writes for `input` samples now: those of whole chunks.
+    pub fn least_output(&self, input: usize) -> usize {
+        let Some(inner) = &self.inner else { return input };
+        let whole = (inner.filled + input) / inner.chunk.len() * inner.chunk.len();
+        let made = whole as u64 * u64::from(self.to) / u64::from(self.from);
+        // The library is up to three samples early or late.
+        (made as usize).saturating_sub(3)
+    }
+
     /// Takes all of `input`, writes what is ready to the start of `output` and returns its length.
     ///
     /// `output` should have [`Self::most_output`] places; what does not fit is lost.
@@ -201,6 +210,20 @@ mod tests {
             / pcm.len() as f64;
         let signal = (s * s + c * c) / 2.0;
         (10.0 * (signal / noise).log10(), (s * s + c * c).sqrt())
+    }
+
+    #[test]
+    fn what_will_be_made_at_least_is_made_and_hardly_more() {
+        for (from, to) in [(48_000, 8_000), (44_100, 8_000), (44_100, 48_000), (8_000, 11_025), (16_000, 16_000)] {
+            let mut resampler = Resampler::new(from, to).expect("legal rates");
+            let input = vec![100; 1000];
+            let mut output = vec![0; 10_000];
+            for length in (1..1000).cycle().take(3000) {
+                let least = resampler.least_output(length);
+                let made = resampler.process(&input[..length], &mut output);
+                assert!((least..=least + 6).contains(&made), "{from} to {to}: {least} promised, {made} made");
+            }
+        }
     }
 
     #[test]

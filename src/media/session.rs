@@ -199,7 +199,10 @@ impl MediaSession {
     ) {
         let Some(stream) = &mut self.stream else { return };
         if let Some(source) = source {
-            let device = matches!(&self.route, Route::Local { source: AudioSource::Device(_), .. });
+            let device = matches!(
+                &self.route,
+                Route::Local { source: AudioSource::Device(_) | AudioSource::DeviceAndFile(..), .. }
+            );
             let end = SourceEnd::new(source, stream.out.spec.sample_rate, device);
             stream.set_feed(now, Feed::Attached(end));
         }

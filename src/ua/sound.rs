@@ -7,7 +7,7 @@ use super::progress::media_of;
 use crate::api::{Event, Failure};
 use crate::engine::{Lease, NoLease, Output};
 use crate::id::{CallHandle, MediaId, RequestId};
-use crate::media::command::{MediaCommand, MediaEvent, Route};
+use crate::media::command::{AudioSource, MediaCommand, MediaEvent, Route};
 use crate::sdp::plan::MediaPlan;
 use crate::time::Instant;
 
@@ -178,7 +178,19 @@ impl Ua {
                 Event::MediaWarning { call, failure }
             }
             MediaEvent::SilentMicrophone => {
-                Event::MediaWarning { call, failure: about.media("media.silent-microphone") }
+                let failure = about.media("media.silent-microphone");
+                let failure = match &line.route.source {
+                    AudioSource::Device(name) | AudioSource::DeviceAndFile(name, _) => {
+                        failure.with("device", name.as_str())
+                    }
+                    AudioSource::None
+                    | AudioSource::Silence
+                    | AudioSource::Tone(_)
+                    | AudioSource::Echo
+                    | AudioSource::File { .. }
+                    | AudioSource::Builtin(_) => failure,
+                };
+                Event::MediaWarning { call, failure }
             }
             MediaEvent::DeviceFailed { slug, cause } => {
                 Event::MediaWarning { call, failure: Failure::new(&slug).with("cause", cause) }

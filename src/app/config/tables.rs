@@ -137,7 +137,7 @@ pub(crate) fn show_source(source: &AudioSource) -> String {
         AudioSource::Echo => "echo".into(),
         AudioSource::File { path, .. } => format!("file:{path}"),
         AudioSource::Builtin(_) => "builtin".into(),
-        AudioSource::Device(name) => name.clone(),
+        AudioSource::Device(name) | AudioSource::DeviceAndFile(name, _) => name.clone(),
     }
 }
 

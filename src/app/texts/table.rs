@@ -123,8 +123,8 @@ firewall may drop the packets."
 
     "media.silent-microphone" Media Warning:
     "{peer|they} probably cannot hear you: the microphone gives digital silence";
-    "5 s of exact zeros from {device|the microphone}; system mute or permission";
-    [Command("bellwire devices", "shows what there is"),
+    "{seconds|5} s of exact zeros from {device|the microphone}; system mute or permission";
+    [Command("bellwire devices test mic", "shows its level"),
      Key("audio", "input = \"default\"", "or part of another name")];
     "A working microphone always gives a little noise. Exact zeros mean that it is muted in the system or not permitted to this program."
 
@@ -151,16 +151,30 @@ firewall may drop the packets."
     "audio.no-input" Device Warning:
     "no microphone found, the call goes on and you will be heard as silence";
     "{cause|the system lists no input}";
-    [Command("bellwire devices", "plug one in: the next call takes it"),
+    [Command("bellwire devices list", "plug one in: the next call takes it"),
      Key("audio", "input = \"tone:440\"", "or \"file:hello.wav\" for tests")];
     "No sound card with an input, or not the one that the config names."
 
     "audio.no-output" Device Warning:
     "no loudspeaker found, the call goes on and you will hear nothing";
     "{cause|the system lists no output}";
-    [Command("bellwire devices", "shows what there is"),
+    [Command("bellwire devices list", "shows what there is"),
      Key("audio", "output = \"file:heard.wav\"", "writes what you would hear")];
     "No sound card with an output, or not the one that the config names."
+
+    "audio.device-lost" Device Warning:
+    "a sound device stopped working, the call goes on without it";
+    "{cause|it was unplugged, or its sound server ended}";
+    [Words("plug it in again: it is taken at once"),
+     Command("bellwire devices list", "shows what there is")];
+    "A microphone or loudspeaker vanished during a call. It is tried again every two seconds for as long as the call lasts."
+
+    "audio.forbidden" Device Warning:
+    "{device|the sound card} may not be used by this user, the call goes on without it";
+    "{cause|permission denied}";
+    [Words("become a member of the group audio, or log in at the machine itself"),
+     Command("bellwire devices list", "shows what may be used")];
+    "The system does not let this user open the sound device."
 
     "audio.busy" Device Warning:
     "{device|the sound card} is used by another program, the call goes on without it";

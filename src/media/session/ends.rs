@@ -44,16 +44,12 @@ impl SourceEnd {
         let chunk = (from / 100).max(1) as usize;
         let most = resampler.as_ref().map_or(0, |resampler| resampler.most_output(chunk));
         let ended = from != rate && resampler.is_none();
-        Self {
-            source,
-            resampler,
-            raw: vec![0; chunk],
-            ready: Vec::with_capacity(most + rate as usize / 10),
-            device,
-            ended,
-            zeros: 0,
-            rate,
+        let mut ready = Vec::with_capacity(most + rate as usize / 10);
+        if resampler.is_some() && source.available().is_some() {
+            // A converter may be a few samples behind at the end of a frame: with these in hand no frame waits for them.
+            ready.resize(6, 0);
         }
+        Self { source, resampler, raw: vec![0; chunk], ready, device, ended, zeros: 0, rate }
     }
 
     /// The same source for another codec.
@@ -63,9 +59,9 @@ impl SourceEnd {
 
     /// Samples at the codec's rate that a paced source has ready; `None` if it is not paced.
     pub(super) fn available(&self) -> Option<usize> {
-        let waiting = self.source.available()? as u64;
-        let converted = waiting * u64::from(self.rate) / u64::from(self.source.rate().max(1));
-        Some(self.ready.len() + converted as usize)
+        let waiting = self.source.available()?;
+        let converted = self.resampler.as_ref().map_or(waiting, |resampler| resampler.least_output(waiting));
+        Some(self.ready.len() + converted)
     }
 
     /// Fills `out`; what the source does not give is silence. Returns true if the source ended just now.
@@ -162,7 +158,17 @@ impl SinkEnd {
 
     /// Blocks of 10 ms that a paced sink lacks; `None` if it is not paced.
     pub(super) fn wanted_blocks(&self) -> Option<usize> {
-        self.sink.wanted().map(|samples| samples / (self.sink.rate() as usize / 100).max(1))
+        self.sink.wanted().map(|samples| samples / self.block())
+    }
+
+    /// When a paced sink that takes its sound evenly will lack another block.
+    pub(super) fn wants_in(&self) -> Duration {
+        let lacking = self.block() - self.sink.wanted().unwrap_or(0) % self.block();
+        Duration::from_secs(1) * lacking as u32 / self.sink.rate().max(1)
+    }
+
+    fn block(&self) -> usize {
+        (self.sink.rate() as usize / 100).max(1)
     }
 }
 
@@ -198,8 +204,18 @@ pub(super) enum Tick {
 }
 
 impl FrameClock {
-    pub(super) fn new(now: Instant, period: Duration) -> Self {
-        Self { period, last: now, credit: period, mode: Mode::Device { behind: 0, fed: now } }
+    /// A clock whose first packet may be sent at `next`, when whatever paced the packets before would have sent one.
+    pub(super) fn new(now: Instant, next: Instant, period: Duration) -> Self {
+        let credit = period.saturating_sub(next.since(now));
+        Self { period, last: now, credit, mode: Mode::Device { behind: 0, fed: now } }
+    }
+
+    /// How long it will say [`Tick::Wait`] at least, however much the device has.
+    pub(super) fn patience(&self, now: Instant) -> Duration {
+        match self.mode {
+            Mode::Device { .. } => self.period.saturating_sub(self.credit),
+            Mode::Timer { due, .. } => due.since(now),
+        }
     }
 
     /// Called again and again until it says [`Tick::Wait`]; `has_frame` says whether the device has a whole frame.
@@ -257,7 +273,7 @@ mod tests {
     /// Frames sent in each second with a device that has a frame whenever `ready` says so.
     fn per_second(seconds: u64, mut ready: impl FnMut(u64) -> bool) -> (Vec<u32>, u32) {
         let start = Instant::ZERO + Duration::from_secs(1);
-        let mut clock = FrameClock::new(start, Duration::from_millis(20));
+        let mut clock = FrameClock::new(start, start, Duration::from_millis(20));
         let (mut counts, mut silent) = (vec![0; seconds as usize], 0);
         for ms in (0..seconds * 1000).step_by(5) {
             let now = start + Duration::from_millis(ms);

@@ -20,7 +20,10 @@ impl Feed {
             AudioSource::Silence => Self::Silence,
             AudioSource::Tone(hz) => Self::Tone(*hz, Tone::hz(*hz, rate)),
             AudioSource::Echo => Self::Echo,
-            AudioSource::File { .. } | AudioSource::Builtin(_) | AudioSource::Device(_) => Self::Awaited,
+            AudioSource::File { .. }
+            | AudioSource::Builtin(_)
+            | AudioSource::Device(_)
+            | AudioSource::DeviceAndFile(..) => Self::Awaited,
         }
     }
 }
@@ -106,7 +109,7 @@ impl Stream {
             Feed::Silence | Feed::Tone(..) | Feed::Awaited => SendClock::Timer(next),
             Feed::Attached(end) => match end.available() {
                 None => SendClock::Timer(next),
-                Some(_) => SendClock::Device(now.round_up(GRID), FrameClock::new(now, self.out.ptime)),
+                Some(_) => SendClock::Device(now.round_up(GRID), FrameClock::new(now, next, self.out.ptime)),
             },
         };
         // Sound of the old source that is not a whole frame is let go.
@@ -257,7 +260,8 @@ impl Stream {
             wanted -= 1;
             self.pull_block(turn, now, to, muted);
         }
-        self.next_pull = (now + BLOCK).round_up(GRID);
+        let wait = self.sink.as_ref().map_or(BLOCK, SinkEnd::wants_in).clamp(GRID, BLOCK);
+        self.next_pull = (now + wait).round_up(GRID);
     }
 
     fn pull_block(&mut self, turn: &mut Turn<'_>, due: Instant, to: Option<Destination>, muted: bool) {
@@ -289,6 +293,7 @@ impl Stream {
         let now = turn.now;
         let ptime = self.out.ptime;
         let frame = self.out.frame_len();
+        let rate = self.out.spec.sample_rate;
         let due = match &mut self.send {
             SendClock::Pulled => return false,
             SendClock::Timer(at) => {
@@ -308,7 +313,10 @@ impl Stream {
                 let available = end.available().unwrap_or(0);
                 match clock.tick(now, available >= frame) {
                     Tick::Wait => {
-                        *at = (now + ptime / 2).round_up(GRID);
+                        // Looked at when the frame should be whole, and not much later.
+                        let lacking = Duration::from_secs(1) * frame.saturating_sub(available) as u32 / rate;
+                        let wait = lacking.max(clock.patience(now)).clamp(GRID, ptime / 2);
+                        *at = (now + wait).round_up(GRID);
                         if available > frame * MOST_FRAMES {
                             end.skip_to(frame * KEPT_FRAMES);
                         }

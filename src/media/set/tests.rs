@@ -9,6 +9,7 @@ use crate::time::Duration;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 mod calls;
+mod devices;
 mod peers;
 
 /// Sessions in one or more sets on a network that delays by half a millisecond; session `n` has sockets 2n and 2n+1 on 10.0.0.n.

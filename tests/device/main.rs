@@ -1,0 +1,12 @@
+//! The real binary with real sound systems: a PulseAudio daemon of our own with null sinks, ALSA's null device, no card at all.
+//!
+//! The daemon has a runtime folder of its own, listens on a socket there, and is ended by its process id.
+
+#![cfg(feature = "audio")]
+
+mod bellwire;
+mod cards;
+mod peer;
+mod pulse;
+mod room;
+mod sound;

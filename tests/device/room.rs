@@ -1,0 +1,140 @@
+//! Calls whose microphone and loudspeaker are null sinks: what is said into one must come out of the other.
+
+use crate::bellwire::{end, run, start, wait_for};
+use crate::pulse::Pulse;
+use crate::sound;
+use std::io::Write;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+const MIC: [&str; 2] = ["--set", "audio.input=mouth.monitor"];
+const SPEAKER: [&str; 2] = ["--set", "audio.output=ear"];
+
+fn try_args<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["try"], &MIC[..], &SPEAKER[..], more].concat()
+}
+
+#[test]
+fn a_tone_comes_back_from_the_echo_whole_and_true() {
+    let Some(pulse) = Pulse::start("a tone through null sinks", &["mouth", "ear"]) else { return };
+    let (_player, mut pipe) = pulse.play("mouth");
+    let writer = std::thread::spawn(move || pipe.write_all(&sound::tone(997.0, 8000.0, 20.0)));
+    let (recorder, heard) = pulse.record("ear.monitor", 1);
+    let run = run(&try_args(&["--duration", "6s"]), &pulse.environment(), PATIENCE);
+    drop(recorder);
+    assert!(run.event("call.ended")["by"] == "local", "{run:#?}");
+    let tone = sound::judge(&sound::samples(&heard), 995.0).expect("there is a tone");
+    println!("{tone:?}");
+    assert!((tone.hz - 997.0).abs() < 1.0, "{tone:?}");
+    assert!(tone.seconds > 4.5, "{tone:?}");
+    assert!(tone.gaps <= 0.01, "{tone:?}");
+    let db = 20.0 * (tone.level / (8000.0 / 2_f64.sqrt())).log10();
+    assert!(db.abs() < 1.0, "{db:.1} dB: {tone:?}");
+    drop(_player);
+    let _ = writer.join();
+}
+
+/// Both rooms are the two channels of one null sink, so that its monitor tells the delay to the sample.
+#[test]
+fn speech_comes_back_and_its_delay_is_known() {
+    let Some(mut pulse) = Pulse::start("speech through null sinks", &[]) else { return };
+    pulse.load("module-null-sink sink_name=both rate=48000 channels=2 channel_map=front-left,front-right", "both");
+    for module in [
+        "module-remap-sink sink_name=mouth master=both channels=1 channel_map=mono master_channel_map=front-left remix=no",
+        "module-remap-sink sink_name=ear master=both channels=1 channel_map=mono master_channel_map=front-right remix=no",
+        "module-remap-source source_name=mic master=both.monitor channels=1 channel_map=mono \
+         master_channel_map=front-left remix=no",
+    ] {
+        let words: Vec<&str> = std::iter::once("load-module").chain(module.split_whitespace()).collect();
+        assert!(pulse.control(&words).0, "{module}");
+    }
+    let (recorder, both) = pulse.record("both.monitor", 2);
+    let (_player, mut pipe) = pulse.play("mouth");
+    let speech = sound::speech();
+    let _writer = std::thread::spawn(move || pipe.write_all(&speech));
+    let args = ["try", "--set", "audio.input=mic", "--set", "audio.output=ear", "--duration", "7s"];
+    let run = run(&args, &pulse.environment(), PATIENCE);
+    drop(recorder);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    let verdict = run.event("try.verdict");
+    assert_eq!(verdict["heard"], true, "{verdict}");
+    let frames = sound::samples(&both);
+    let channel = |which: usize| -> Vec<i16> { frames.iter().skip(which).step_by(2).copied().collect() };
+    let (delay, likeness) = sound::delay(&channel(0), &channel(1)).expect("something was heard");
+    println!("mouth to ear {delay:.1} ms (likeness {likeness:.2}); the verdict says {}", verdict["delay_ms"]);
+    assert!(likeness > 0.8, "{likeness}");
+    // Twice a frame and a jitter buffer, and the buffers of the sound server at both ends.
+    assert!((30.0..300.0).contains(&delay), "{delay} ms");
+}
+
+#[test]
+fn a_microphone_that_gives_digital_silence_is_told_after_5_s() {
+    let Some(pulse) = Pulse::start("a silent microphone", &["mouth", "ear"]) else { return };
+    let peer = crate::peer::Peer::new();
+    let uri = peer.uri();
+    let serving = std::thread::spawn(move || peer.serve(PATIENCE));
+    let args =
+        [&["call", &uri, "--port", "0", "--duration", "7s", "--codecs", "pcmu"], &MIC[..], &SPEAKER[..]].concat();
+    let run = run(&args, &pulse.environment(), PATIENCE);
+    let packets = serving.join().expect("the peer served");
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert_eq!(run.warnings(), ["media.no-incoming-audio", "media.silent-microphone"], "{run:#?}");
+    assert!(run.event("media.warning").to_string().contains("mouth.monitor"), "{run:#?}");
+    assert_eq!(packets.loud, 0);
+    assert!((49.0..=51.0).contains(&packets.per_second()), "{} packets a second", packets.per_second());
+}
+
+/// The sound server dies and comes back: as good as unplugging a headset.
+#[test]
+fn devices_that_vanish_are_told_and_taken_again_while_the_call_goes_on() {
+    let Some(mut pulse) = Pulse::start("devices that vanish", &["mouth", "ear"]) else { return };
+    let before = pulse.control(&["list", "short", "sink-inputs"]).1.lines().count();
+    let child = start(&try_args(&["--duration", "16s"]), &pulse.environment());
+    let playing = || pulse.control(&["list", "short", "sink-inputs"]).1.lines().count() > before;
+    wait_for("the call is heard", Duration::from_secs(15), playing);
+    std::thread::sleep(Duration::from_secs(1));
+    pulse.die();
+    std::thread::sleep(Duration::from_secs(1));
+    pulse.live_again();
+    for sink in ["mouth", "ear"] {
+        pulse.load(&format!("module-null-sink sink_name={sink} rate=48000 channels=1"), sink);
+    }
+    let (_player, mut pipe) = pulse.play("mouth");
+    let _writer = std::thread::spawn(move || pipe.write_all(&sound::tone(500.0, 8000.0, 40.0)));
+    let (recorder, heard) = pulse.record("ear.monitor", 1);
+    let run = end(child, PATIENCE);
+    drop(recorder);
+    assert!(run.event("call.ended")["duration_s"].as_f64().is_some_and(|s| s > 15.5), "{run:#?}");
+    let mut warnings = run.warnings();
+    warnings.retain(|slug| *slug != "media.silent-microphone"); // nothing is said at first
+    assert_eq!(warnings, ["audio.device-lost", "audio.device-lost"], "{run:#?}");
+    let tone = sound::judge(&sound::samples(&heard), 500.0).expect("it is heard again");
+    assert!((tone.hz - 500.0).abs() < 1.0 && tone.seconds > 2.0, "{tone:?}");
+}
+
+#[test]
+fn devices_are_listed_and_tried() {
+    let Some(pulse) = Pulse::start("listing devices", &["mouth", "ear"]) else { return };
+    let listed = run(&["devices", "list"], &pulse.environment(), PATIENCE);
+    let of = |id: &str| listed.events.iter().find(|e| e["id"] == id).unwrap_or_else(|| panic!("no {id}: {listed:#?}"));
+    let (speaker, mic) = (of("pulseaudio:ear"), of("pulseaudio:mouth.monitor"));
+    assert!(speaker["output"] == true && speaker["input"] == false && speaker["rate"] == 48_000, "{speaker}");
+    assert!(mic["input"] == true && mic["output"] == false, "{mic}");
+    let (recorder, heard) = pulse.record("ear.monitor", 1);
+    let played = run(&["devices", "test", "speaker", "--device", "ear"], &pulse.environment(), PATIENCE);
+    drop(recorder);
+    assert_eq!(played.code, Some(0), "{played:#?}");
+    let tone = sound::judge(&sound::samples(&heard), 440.0).expect("there is a tone");
+    assert!((tone.hz - 440.0).abs() < 1.0 && tone.seconds > 2.0 && tone.gaps < 0.01, "{tone:?}");
+    let silent = run(&["devices", "test", "mic", "--device", "mouth.monitor"], &pulse.environment(), PATIENCE);
+    assert_eq!((silent.code, &silent.event("error")["slug"]), (Some(14), &"media.silent-microphone".into()));
+    let (_player, mut pipe) = pulse.play("mouth");
+    let writer = std::thread::spawn(move || pipe.write_all(&sound::tone(300.0, 10_362.0, 20.0)));
+    std::thread::sleep(Duration::from_millis(500));
+    let loud = run(&["devices", "test", "mic", "--device", "mouth.monitor"], &pulse.environment(), PATIENCE);
+    assert_eq!(loud.code, Some(0), "{loud:#?}");
+    let level = loud.event("device.test")["level_db"].as_f64().expect("a number");
+    assert!((level + 13.0).abs() < 1.0, "{level} dBFS"); // -10 dBFS peak is -13 dBFS RMS
+    drop(_player);
+    let _ = writer.join();
+}
