@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn every_option_that_sets_something_lasting_names_its_key() {
         // What belongs to one run only: how it is shown, where one call goes, what one command is about.
-        const ONE_RUN: [&str; 24] = [
+        const ONE_RUN: [&str; 26] = [
             "config",
             "quiet",
             "verbose",
@@ -416,6 +416,8 @@ mod tests {
             "help",
             "version",
             "what",
+            "all",
+            "device",
         ];
         fn walk(command: &clap::Command) {
             for arg in command.get_arguments().filter(|a| a.get_long().is_some()) {
