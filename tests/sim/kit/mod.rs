@@ -779,7 +779,10 @@ impl World {
         set.handle_command(now, media, command);
         let Some(Route::Local { source, sink }) = route else { return };
         let source: Option<Box<dyn bellwire::media::set::SoundSource>> = match source {
-            AudioSource::File { .. } | AudioSource::Builtin(_) | AudioSource::Device(_) => {
+            AudioSource::File { .. }
+            | AudioSource::Builtin(_)
+            | AudioSource::Device(_)
+            | AudioSource::DeviceAndFile(..) => {
                 let tone = bellwire::media::tones::Tone::hz(node.microphone_hz, 16_000);
                 // The announcement is four seconds long here.
                 let left = (source == AudioSource::Builtin(Builtin::Announcement)).then_some(64_000);
