@@ -10,6 +10,7 @@
 mod callee;
 mod caller;
 mod calls;
+mod checklist;
 mod detours;
 mod interfaces;
 mod kit;
@@ -19,3 +20,4 @@ mod registration;
 mod storms;
 mod sweep;
 mod talking;
+mod timers;

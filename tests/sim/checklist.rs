@@ -1,0 +1,669 @@
+//! What RFC 3261 asks of us, rule by rule, each with the tests that show it; and a test that no rule is without one.
+//!
+//! The rules are in the order of the core protocol checklist of the design. A rule that waits for a later part of the
+//! program says so in place of its tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// One row of the checklist: its subject, where it is written, and its rules.
+struct Subject {
+    name: &'static str,
+    source: &'static str,
+    rules: &'static [(&'static str, Proof)],
+}
+
+enum Proof {
+    /// Names of tests anywhere in the tree.
+    Tests(&'static [&'static str]),
+    /// Not built yet, for this reason.
+    Later(&'static str),
+}
+
+use Proof::{Later, Tests};
+
+const CHECKLIST: &[Subject] = &[
+    Subject {
+        name: "parsing",
+        source: "RFC 3261 §7, §25; RFC 4475; RFC 5118",
+        rules: &[
+            (
+                "the torture messages are read or refused as the RFCs say",
+                Tests(&[
+                    "every_torture_message_is_read_as_the_table_says",
+                    "every_torture_message_that_is_read_is_read_the_same_once_written",
+                    "the_copies_of_other_stacks_fare_as_ours_do",
+                ]),
+            ),
+            (
+                "short names, folds and loose colons are cleaned",
+                Tests(&["compact_names_are_the_long_ones", "folds_loose_colons_and_leading_line_ends_are_cleaned"]),
+            ),
+            ("several values on a line are several entries", Tests(&["several_values_on_a_line_are_several_entries"])),
+            (
+                "brackets, quotes and escapes divide where the grammar says",
+                Tests(&[
+                    "display_names_keep_quotes_and_backslashes",
+                    "a_semicolon_may_stand_in_the_user_part_and_divides_a_bare_contact",
+                    "escapes_mean_what_they_stand_for_only_where_they_may_stand",
+                ]),
+            ),
+            (
+                "lengths that are missing, doubled or wrong end a stream",
+                Tests(&[
+                    "a_length_that_is_missing_doubled_or_no_number_ends_the_stream",
+                    "a_declared_body_over_64_kib_is_refused_before_it_is_kept",
+                    "what_follows_the_content_length_in_a_datagram_is_cut",
+                ]),
+            ),
+            (
+                "stray line ends, NUL and bytes that are no UTF-8 do no harm",
+                Tests(&[
+                    "empty_lines_are_no_message_under_way",
+                    "no_control_character_hides_in_a_value",
+                    "latin_1_text_is_read_as_such",
+                    "a_binary_body_comes_through_unharmed",
+                ]),
+            ),
+            (
+                "what is written is read the same, and no bytes at all cause a panic",
+                Tests(&[
+                    "what_is_written_is_read_the_same",
+                    "any_bytes_at_all_are_read_without_a_panic",
+                    "no_mutated_sip_message_panics_or_is_slow",
+                ]),
+            ),
+        ],
+    },
+    Subject {
+        name: "transactions",
+        source: "RFC 3261 §17; RFC 6026; RFC 4320",
+        rules: &[
+            (
+                "timers A, B, D and M of an INVITE",
+                Tests(&[
+                    "timer_a_doubles_until_timer_b_gives_up_at_64_t1",
+                    "a_failure_is_acknowledged_each_time_and_told_once_until_timer_d",
+                    "every_2xx_reaches_the_user_until_timer_m",
+                ]),
+            ),
+            (
+                "timers E, F and K of another request",
+                Tests(&[
+                    "timer_e_backs_off_to_t2_and_timer_f_gives_up_at_64_t1",
+                    "after_a_provisional_response_timer_e_runs_every_t2",
+                    "a_final_response_is_told_once_and_its_copies_are_absorbed_until_timer_k",
+                ]),
+            ),
+            (
+                "timers G, H, I and L of an answered INVITE",
+                Tests(&[
+                    "timer_g_repeats_a_refusal_until_timer_h",
+                    "the_ack_of_a_refusal_is_absorbed_until_timer_i",
+                    "after_a_2xx_copies_are_absorbed_and_acks_handed_on_until_timer_l",
+                ]),
+            ),
+            ("timer J of another answered request", Tests(&["copies_get_the_response_again_until_timer_j"])),
+            ("T1, T2 and T4 can be set", Tests(&["timers_follow_t1_t2_and_t4_as_they_are_set"])),
+            (
+                "nothing is repeated over a stream",
+                Tests(&[
+                    "over_a_stream_only_timer_b_runs",
+                    "over_a_stream_only_timer_f_runs",
+                    "over_a_stream_only_timer_h_runs",
+                    "timer_d_is_zero_over_a_stream",
+                    "timer_i_is_zero_over_a_stream",
+                    "timer_j_is_zero_over_a_stream",
+                    "timer_k_is_zero_over_a_stream",
+                ]),
+            ),
+            (
+                "messages find their transaction by branch, sent-by and method, old ones without a branch too",
+                Tests(&[
+                    "a_response_with_a_strange_branch_or_two_vias_is_dropped",
+                    "an_answer_to_nothing_we_asked_is_dropped_and_the_right_one_is_taken",
+                    "a_cancel_with_a_foreign_branch_or_before_its_invite_is_481_and_it_rings_on",
+                    "a_request_of_rfc_2543_is_matched_without_a_branch",
+                ]),
+            ),
+            (
+                "they hold at every share of loss",
+                Tests(&[
+                    "calls_are_set_up_and_ended_at_every_loss_up_to_sixty_percent",
+                    "no_seed_breaks_a_call",
+                    "a_planted_fault_is_found_within_200_seeds",
+                ]),
+            ),
+        ],
+    },
+    Subject {
+        name: "Via and rport",
+        source: "RFC 3261 §18.2; RFC 3581",
+        rules: &[
+            ("our requests ask for rport", Tests(&["a_request_carries_our_via_with_rport_and_a_fresh_branch"])),
+            (
+                "a response goes to the source, or to the port of the Via, and is stamped",
+                Tests(&["a_response_goes_to_the_source_with_rport_and_else_to_the_port_of_the_via"]),
+            ),
+            (
+                "it goes over a new connection when the old one is gone",
+                Tests(&["a_response_whose_connection_is_gone_goes_to_the_sent_by_over_a_new_one"]),
+            ),
+            (
+                "phones behind NATs are reached",
+                Tests(&[
+                    "a_phone_behind_any_nat_registers_calls_and_is_called",
+                    "two_phones_behind_different_nats_hear_each_other_through_the_pbx",
+                ]),
+            ),
+        ],
+    },
+    Subject {
+        name: "ACK of a 2xx",
+        source: "RFC 3261 §13.2.2.4",
+        rules: &[
+            (
+                "it has a branch of its own and the number and credentials of the INVITE",
+                Tests(&[
+                    "every_2xx_is_told_and_the_ack_gets_a_branch_of_its_own",
+                    "the_ack_of_a_2xx_has_the_number_and_the_credentials_of_the_invite",
+                ]),
+            ),
+            (
+                "every copy of the 2xx gets one, as long as copies come",
+                Tests(&[
+                    "a_repeated_200_is_acknowledged_each_time_even_after_the_hang_up",
+                    "a_repeated_2xx_to_the_first_invite_gets_its_own_ack_even_after_a_change",
+                    "a_change_that_is_accepted_while_we_hang_up_is_acknowledged",
+                ]),
+            ),
+            (
+                "it follows the routes and the Contact",
+                Tests(&[
+                    "requests_follow_loose_and_strict_routers_as_they_were_recorded",
+                    "two_proxies_are_followed_in_reverse_by_the_caller_and_in_order_by_the_callee",
+                ]),
+            ),
+            (
+                "it brings the answer when the offer came in the 2xx",
+                Tests(&[
+                    "a_late_offer_is_ours_in_the_200_and_the_ack_brings_the_answer_and_the_sound",
+                    "a_re_invite_without_offer_gets_ours_and_its_answer_in_the_ack",
+                ]),
+            ),
+        ],
+    },
+    Subject {
+        name: "ACK of a refusal",
+        source: "RFC 3261 §17.1.1.3",
+        rules: &[
+            (
+                "it has the branch of the INVITE and the To of the refusal",
+                Tests(&[
+                    "a_failed_invite_is_acknowledged_on_its_own_branch_with_the_to_tag_of_the_failure",
+                    "every_refusal_ends_the_call_and_is_acknowledged_as_long_as_it_is_repeated",
+                ]),
+            ),
+            (
+                "it goes to the address of the INVITE",
+                Tests(&["the_ack_of_a_refusal_goes_to_the_address_of_its_invite"]),
+            ),
+        ],
+    },
+    Subject {
+        name: "our 2xx until its ACK",
+        source: "RFC 3261 §13.3.1.4",
+        rules: &[
+            (
+                "it is repeated until its own ACK",
+                Tests(&["our_200_is_repeated_until_its_own_ack_and_nothing_else_stops_it"]),
+            ),
+            (
+                "after 64·T1 the call ends with BYE and the user is told",
+                Tests(&[
+                    "a_peer_that_never_acknowledges_is_left_after_32_seconds_and_the_user_is_told",
+                    "a_change_that_is_never_acknowledged_ends_the_call_after_32_seconds",
+                ]),
+            ),
+        ],
+    },
+    Subject {
+        name: "forking",
+        source: "RFC 3261 §13.2.2.4, §12.1; RFC 3264",
+        rules: &[
+            (
+                "each early dialog has an answer of its own; the first 2xx is kept, others get ACK and BYE",
+                Tests(&[
+                    "forks_have_early_dialogs_of_their_own_and_only_the_first_200_is_kept",
+                    "only_the_first_fork_to_answer_is_kept_and_each_has_its_own_answer",
+                    "the_bye_of_a_fork_that_lost_does_not_end_the_call",
+                ]),
+            ),
+            (
+                "any number of provisional responses leaves the call answerable",
+                Tests(&["a_storm_of_provisional_responses_leaves_the_call_answerable"]),
+            ),
+            ("a PBX rings all phones of a user", Tests(&["all_phones_of_a_user_ring_and_the_first_answer_wins"])),
+        ],
+    },
+    Subject {
+        name: "races of CANCEL",
+        source: "RFC 3261 §9",
+        rules: &[
+            (
+                "it waits for a provisional response and goes the way of its INVITE",
+                Tests(&[
+                    "cancel_waits_for_the_first_provisional_response_and_the_487_is_acknowledged",
+                    "cancel_waits_for_a_provisional_response_and_is_sent_once",
+                ]),
+            ),
+            (
+                "a 200 that crosses it gets ACK and BYE, whatever the CANCEL is answered",
+                Tests(&[
+                    "a_200_that_crosses_the_cancel_is_acknowledged_and_ended",
+                    "every_interleaving_of_cancel_and_answer_ends_without_a_ghost",
+                ]),
+            ),
+            (
+                "without any final answer the INVITE is forgotten",
+                Tests(&[
+                    "a_cancelled_invite_without_answer_fails_after_64_t1",
+                    "a_peer_that_never_answers_the_cancelled_invite_holds_nobody",
+                ]),
+            ),
+            (
+                "one that comes too late changes nothing; one without INVITE is 481",
+                Tests(&[
+                    "a_cancel_after_our_200_is_answered_and_the_call_stays_up",
+                    "a_cancel_that_comes_too_late_changes_nothing_and_one_without_invite_gets_481",
+                    "a_cancelled_change_is_answered_once_and_leaves_the_call_as_it_was",
+                ]),
+            ),
+        ],
+    },
+    Subject {
+        name: "merged requests",
+        source: "RFC 3261 §8.2.2.2",
+        rules: &[(
+            "the same request over another path is 482, its copy is absorbed",
+            Tests(&["an_invite_is_heard_once_however_often_it_comes", "the_same_request_over_another_path_is_a_loop"]),
+        )],
+    },
+    Subject {
+        name: "dialogs",
+        source: "RFC 3261 §12",
+        rules: &[
+            (
+                "numbers must rise",
+                Tests(&["the_cseq_of_the_peer_must_rise", "requests_out_of_order_or_unknown_do_no_harm"]),
+            ),
+            (
+                "a re-INVITE and its 2xx move the target, other requests do not",
+                Tests(&[
+                    "a_moved_contact_is_where_our_next_request_goes",
+                    "a_re_invite_moves_the_target_and_an_info_does_not",
+                ]),
+            ),
+            (
+                "who knows less than both tags, the Call-ID and the number finds no dialog",
+                Tests(&[
+                    "only_the_right_tags_call_id_and_number_end_a_call",
+                    "a_request_under_another_tag_of_the_peer_finds_no_dialog",
+                ]),
+            ),
+            ("tags may be absent as in RFC 2543", Tests(&["an_absent_tag_of_an_old_peer_is_empty_and_stays_away"])),
+        ],
+    },
+    Subject {
+        name: "routing",
+        source: "RFC 3261 §12.2.1.1, §16.12",
+        rules: &[
+            (
+                "loose and strict routers, in the order recorded and in reverse",
+                Tests(&[
+                    "requests_follow_loose_and_strict_routers_as_they_were_recorded",
+                    "two_proxies_are_followed_in_reverse_by_the_caller_and_in_order_by_the_callee",
+                    "a_strict_router_goes_into_the_request_line_and_the_target_last",
+                ]),
+            ),
+            (
+                "what is known as a connection stays on it",
+                Tests(&[
+                    "one_connection_carries_a_registration_and_all_its_calls_both_ways",
+                    "a_call_outlives_its_connection_and_is_hung_up_over_a_new_one",
+                ]),
+            ),
+        ],
+    },
+    Subject {
+        name: "re-INVITE",
+        source: "RFC 3261 §14; RFC 5407",
+        rules: &[
+            (
+                "offers that collide are 491; the owner of the Call-ID waits 2.1 to 4 s, the other up to 2 s",
+                Tests(&["a_collision_of_re_invites_is_491_to_both_and_both_come_through_later"]),
+            ),
+            (
+                "a second offer before the answer to the first is 500 with Retry-After",
+                Tests(&["a_change_during_a_change_waits"]),
+            ),
+            (
+                "one before the ACK shows that our 2xx arrived",
+                Tests(&[
+                    "a_second_change_before_the_ack_of_the_first_shows_that_our_200_arrived",
+                    "a_change_before_the_ack_says_that_our_2xx_has_arrived",
+                ]),
+            ),
+            (
+                "a refused change leaves the session as it was",
+                Tests(&[
+                    "a_change_that_cannot_be_is_refused_and_the_old_sound_goes_on",
+                    "a_refused_change_leaves_everything_as_it_was",
+                ]),
+            ),
+            (
+                "hold, resume, another address, another codec",
+                Tests(&[
+                    "the_peer_holds_in_every_way_there_is_and_resumes",
+                    "a_changed_address_takes_the_sound_along_both_ways",
+                    "another_codec_and_other_numbers_by_re_invite_are_taken_in_stride",
+                ]),
+            ),
+        ],
+    },
+    Subject {
+        name: "provisional responses",
+        source: "RFC 3261 §13.2.2.1, §17.1.1.2",
+        rules: &[
+            ("the first one stops the repetition", Tests(&["a_provisional_response_stops_both_timers_for_good"])),
+            (
+                "nobody answers: CANCEL after the time that is set",
+                Tests(&[
+                    "nobody_answers_within_the_answer_timeout",
+                    "endless_trying_ends_with_the_answer_timeout_and_a_cancel",
+                    "nobody_here_answers_within_the_ring_timeout",
+                ]),
+            ),
+            (
+                "early media is heard, and the microphone waits for the answer",
+                Tests(&["early_media_is_heard_but_the_microphone_stays_shut_until_the_answer"]),
+            ),
+        ],
+    },
+    Subject {
+        name: "redirection",
+        source: "RFC 3261 §8.1.3.4, §21.3",
+        rules: &[
+            (
+                "contacts are tried by q",
+                Tests(&["a_redirection_is_followed_over_its_contacts_by_q_until_somebody_answers"]),
+            ),
+            ("circles and endless lists are left", Tests(&["redirections_in_a_circle_or_without_end_are_left"])),
+            (
+                "what cannot be called, and 6xx, ends it",
+                Tests(&["a_redirection_without_a_usable_contact_ends_the_call_and_so_does_600_on_the_way"]),
+            ),
+            ("the password stays at home", Tests(&["a_redirection_elsewhere_takes_no_credentials_along"])),
+        ],
+    },
+    Subject {
+        name: "401 and 407",
+        source: "RFC 3261 §22; RFC 7616; RFC 8760",
+        rules: &[
+            (
+                "credentials by realm, several challenges, both headers",
+                Tests(&[
+                    "server_and_proxy_are_answered_in_one_request",
+                    "a_registrar_and_a_proxy_that_both_ask_both_get_an_answer",
+                    "of_several_challenges_the_strongest_known_one_is_answered_once",
+                    "proxies_in_a_row_each_see_their_credentials_again",
+                ]),
+            ),
+            (
+                "stale is no refusal",
+                Tests(&["a_stale_nonce_is_no_refusal", "a_server_that_always_says_stale_is_left_after_three_times"]),
+            ),
+            (
+                "a wrong password is tried once and told",
+                Tests(&[
+                    "a_wrong_password_is_tried_once_and_never_again_by_itself",
+                    "a_server_that_challenges_without_end_is_left_and_the_user_is_told",
+                ]),
+            ),
+            (
+                "calls and their BYE are authorized too",
+                Tests(&["a_challenged_call_and_its_bye_carry_credentials_and_go_through"]),
+            ),
+        ],
+    },
+    Subject {
+        name: "refusals told apart",
+        source: "RFC 3261 §21",
+        rules: &[(
+            "403, 404, 410, 480, 486, 600, 603, 607 have their own words and exit codes",
+            Tests(&[
+                "final_responses_have_their_own_slug",
+                "every_refusal_has_its_words_and_its_code",
+                "every_status_of_the_table_has_its_code",
+            ]),
+        )],
+    },
+    Subject {
+        name: "refusals that name what would do",
+        source: "RFC 3261 §8.2, §8.1.3.5, §10.2.8",
+        rules: &[
+            (
+                "405, 415, 416, 420, 488, 501, 505 of ours say Allow, Accept, Unsupported",
+                Tests(&[
+                    "what_we_cannot_take_is_refused_in_the_order_of_the_rfc",
+                    "methods_that_we_do_not_have_are_refused_and_the_call_goes_on",
+                ]),
+            ),
+            ("423 is answered with a longer interval", Tests(&["an_interval_too_brief_is_raised_and_kept"])),
+            (
+                "421, 493 and all others end a call with their reason",
+                Tests(&["every_refusal_ends_the_call_and_is_acknowledged_as_long_as_it_is_repeated"]),
+            ),
+        ],
+    },
+    Subject {
+        name: "408 and silence",
+        source: "RFC 3261 §8.1.3.1; RFC 4320",
+        rules: &[
+            ("silence ends a call with its own reason", Tests(&["silence_ends_a_call_after_32_seconds"])),
+            (
+                "a registration goes on to the next address",
+                Tests(&["a_registrar_whose_first_address_is_dead_is_registered_at_by_the_second"]),
+            ),
+            (
+                "we never send 408 to another request than INVITE",
+                Tests(&["a_request_nobody_answers_is_forgotten_without_408"]),
+            ),
+        ],
+    },
+    Subject {
+        name: "482 and 483",
+        source: "RFC 3261 §16.3, §21.4.20",
+        rules: &[
+            (
+                "they are told in plain words",
+                Tests(&["every_refusal_has_its_words_and_its_code", "codes_are_explained_too"]),
+            ),
+            (
+                "a server without hops left says 483",
+                Tests(&["unknown_users_are_404_absent_ones_480_and_the_last_hop_483"]),
+            ),
+        ],
+    },
+    Subject {
+        name: "500, 503 and Retry-After",
+        source: "RFC 3261 §20.33, §21.5.4; RFC 3263 §4.3",
+        rules: &[
+            (
+                "the next address of the server is tried, each once",
+                Tests(&[
+                    "the_next_server_is_tried_after_silence_or_503_with_a_branch_of_its_own",
+                    "when_every_server_is_overloaded_each_is_asked_once",
+                ]),
+            ),
+            (
+                "the delay is kept and no server is hammered",
+                Tests(&["retry_after_is_honoured", "no_answer_of_a_server_makes_a_phone_hammer_it"]),
+            ),
+            ("the next target of an SRV record", Later("names are looked up as addresses only so far")),
+        ],
+    },
+    Subject {
+        name: "OPTIONS",
+        source: "RFC 3261 §11",
+        rules: &[
+            (
+                "it is answered idle and in a call and touches nothing",
+                Tests(&[
+                    "options_is_answered_idle_and_in_a_call_and_touches_nothing",
+                    "options_are_answered_with_what_we_can",
+                ]),
+            ),
+            ("ours come back or say why not", Tests(&["a_ping_comes_back_or_says_why_not"])),
+        ],
+    },
+    Subject {
+        name: "Require, Supported, Unsupported",
+        source: "RFC 3261 §8.2.2.3",
+        rules: &[(
+            "what is required and unknown is 420 and named",
+            Tests(&[
+                "what_we_cannot_take_is_refused_in_the_order_of_the_rfc",
+                "what_cannot_be_a_contact_or_is_required_is_refused",
+            ]),
+        )],
+    },
+    Subject {
+        name: "hops and loops",
+        source: "RFC 3261 §8.1.1.6, §16.3",
+        rules: &[
+            (
+                "70 hops at first, one less behind a PBX, none left: 483",
+                Tests(&[
+                    "a_call_rings_is_answered_and_relayed_and_the_callee_hangs_up",
+                    "unknown_users_are_404_absent_ones_480_and_the_last_hop_483",
+                ]),
+            ),
+            ("Vias, routes and headers have their caps", Tests(&["the_caps_hold_and_not_one_less"])),
+        ],
+    },
+    Subject {
+        name: "comparing URIs, tel:",
+        source: "RFC 3261 §19.1.4, §19.1.6; RFC 3966",
+        rules: &[
+            (
+                "as the RFC's own list says",
+                Tests(&["uris_compare_as_rfc_3261_19_1_4_lists", "a_uri_is_the_same_as_itself_in_any_spelling"]),
+            ),
+            (
+                "tel: numbers belong to the account's domain",
+                Tests(&["whatever_names_a_callee_becomes_a_request_uri", "tel_and_urn_uris_are_read_everywhere"]),
+            ),
+        ],
+    },
+    Subject {
+        name: "size of messages",
+        source: "RFC 3261 §18.1.1",
+        rules: &[(
+            "over 1300 bytes a stream, and back to datagrams where there is none",
+            Tests(&[
+                "a_request_over_1300_bytes_goes_over_a_stream",
+                "a_large_request_falls_back_to_a_datagram_where_no_stream_is_taken_and_the_next_goes_there_at_once",
+                "a_large_request_goes_over_a_stream_and_falls_back_where_there_is_none",
+            ]),
+        )],
+    },
+    Subject {
+        name: "TLS",
+        source: "RFC 3261 §26; RFC 5922",
+        rules: &[("names and chains of certificates", Later("there is no TLS yet, and nothing pretends to have it"))],
+    },
+];
+
+/// The names of all tests below a directory: functions that follow the attribute.
+fn tests_below(directory: &Path, found: &mut BTreeMap<String, usize>) {
+    for entry in std::fs::read_dir(directory).expect("a directory of the repository") {
+        let path = entry.expect("its entry").path();
+        if path.is_dir() {
+            tests_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("source text");
+            let mut marked = false;
+            for line in text.lines().map(str::trim) {
+                match line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()) {
+                    Some(name) if marked => {
+                        *found.entry(name.to_owned()).or_default() += 1;
+                        marked = false;
+                    }
+                    Some(_) => {}
+                    None if line == "#[test]" => marked = true,
+                    None => marked &= line.starts_with("#[") || line.starts_with("//"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_rule_of_the_checklist_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeMap::new();
+    for directory in ["src", "tests"] {
+        tests_below(&root.join(directory), &mut found);
+    }
+    assert!(found.contains_key("every_rule_of_the_checklist_names_tests_that_exist") && found.len() > 400, "{found:?}");
+    let faults = faults(CHECKLIST, &found);
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert_eq!(CHECKLIST.len(), 26, "a subject of the checklist was lost");
+    for subject in CHECKLIST {
+        for (rule, proof) in subject.rules {
+            if let Later(why) = proof {
+                println!("{}: {rule}: later ({why})", subject.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rule_without_a_test_or_with_one_that_is_not_there_is_found() {
+    let found = BTreeMap::from([("here".to_owned(), 1)]);
+    let fault = |rules| faults(&[Subject { name: "s", source: "RFC", rules }], &found).len();
+    assert_eq!(fault(&[("a", Tests(&["here"])), ("b", Later("later"))]), 0);
+    assert_eq!(fault(&[("a", Tests(&[]))]), 1);
+    assert_eq!(fault(&[("a", Tests(&["here", "gone", "there"]))]), 2);
+    assert_eq!(fault(&[("a", Later(""))]), 1);
+    assert_eq!(fault(&[("a", Tests(&["here"])), ("a", Tests(&["here"]))]), 1);
+    assert_eq!(fault(&[]), 1);
+}
+
+/// What is wrong with a checklist: rules without proof, with tests that do not exist, or twice.
+fn faults(checklist: &[Subject], found: &BTreeMap<String, usize>) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut seen = BTreeSet::new();
+    for subject in checklist {
+        if subject.source.is_empty() || subject.rules.is_empty() {
+            faults.push(format!("{}: no source or no rule", subject.name));
+        }
+        for (rule, proof) in subject.rules {
+            let rule = format!("{}: {rule}", subject.name);
+            match proof {
+                Tests(names) if names.is_empty() => faults.push(format!("{rule}: no test")),
+                Tests(names) => {
+                    let missing = names.iter().filter(|name| !found.contains_key(**name));
+                    faults.extend(missing.map(|name| format!("{rule}: there is no test {name}")));
+                }
+                Later(why) if why.is_empty() => faults.push(format!("{rule}: later, but why?")),
+                Later(_) => {}
+            }
+            if !seen.insert(rule.clone()) {
+                faults.push(format!("{rule}: stands twice"));
+            }
+        }
+    }
+    faults
+}
