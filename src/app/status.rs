@@ -11,6 +11,8 @@ pub struct View {
     pub stats: MediaStats,
     /// We send silence.
     pub muted: bool,
+    /// The microphone has given nothing but zeros for a while.
+    pub silent: bool,
     /// They hold us.
     pub held: bool,
 }
@@ -38,7 +40,11 @@ pub fn line(width: usize, view: &View, colour: bool) -> Option<String> {
         Some(mos) => paint.mark(format!("MOS {mos:.1}"), mos < 3.6, mos < 3.1),
         None => "MOS -".to_owned(),
     };
-    let mic = if view.muted { "mic ----".to_owned() } else { format!("mic {}", bar(s.mic_db)) };
+    let mic = match (view.muted, view.silent) {
+        (true, _) => "mic ----".to_owned(),
+        (false, true) => "mic SILENT?".to_owned(),
+        (false, false) => format!("mic {}", bar(s.mic_db)),
+    };
     let speaker = format!("spk {}", bar(s.speaker_db));
     let codec = if s.codec.is_empty() { "-" } else { &s.codec };
     let mut parts = match width {
@@ -111,7 +117,7 @@ mod tests {
             speaker_db: Some(-20.0),
             ..MediaStats::default()
         };
-        View { seconds: 42, stats, muted: false, held: false }
+        View { seconds: 42, stats, muted: false, silent: false, held: false }
     }
 
     #[test]
@@ -152,6 +158,8 @@ mod tests {
         let mut quiet = view();
         quiet.stats.mic_db = Some(-120.0);
         assert!(line(100, &quiet, false).unwrap().contains("mic 0000"));
+        quiet.silent = true;
+        assert!(line(100, &quiet, false).unwrap().contains("mic SILENT?"));
         quiet.muted = true;
         assert!(line(100, &quiet, false).unwrap().contains("mic ----"));
     }

@@ -190,9 +190,10 @@ impl Ua {
         let id = self.choose_account(None)?;
         let config = id.and_then(|id| self.account(id));
         let uri = ping_target(&target, config)?;
-        let hop = match config.map(|config| next_hop(config, &uri).0) {
-            Some(NextHop::Server(server) | NextHop::Proxy(server)) => server,
-            Some(NextHop::Target | NextHop::Route(_)) | None => uri.clone(),
+        let (hop, ours) = match config.map(|config| next_hop(config, &uri)) {
+            Some((NextHop::Server(server) | NextHop::Proxy(server), ours)) => (server, ours),
+            Some((NextHop::Target | NextHop::Route(_), ours)) => (uri.clone(), ours),
+            None => (uri.clone(), false),
         };
         let from = config.map_or_else(
             || NameAddr::new(Uri::sip("ping", Host::Name("anonymous.invalid".to_owned()))),
@@ -205,7 +206,7 @@ impl Ua {
         };
         let route = self.endpoint.route(now, &hop, transport);
         let about = About { server: host(&hop), peer: Some(shown(&target)), ..About::default() };
-        self.pings.push(Ping::new(target, uri, from, about, route));
+        self.pings.push(Ping::new(target, uri, from, about, id.filter(|_| ours), route));
         Ok(Reply::Ok)
     }
 }

@@ -21,18 +21,27 @@ pub(super) struct Ping {
     uri: Uri,
     from: NameAddr,
     about: About,
+    /// Whose login answers a challenge; only where the account's own server is asked.
+    login: Option<AccountId>,
     state: PingState,
 }
 
 #[derive(Debug)]
 enum PingState {
     Routing(RouteId),
-    Sent { txn: TxnId, route: Route, at: Instant },
+    Sent { txn: TxnId, route: Route, at: Instant, request: Box<Request> },
 }
 
 impl Ping {
-    pub(super) const fn new(target: String, uri: Uri, from: NameAddr, about: About, route: RouteId) -> Self {
-        Self { target, uri, from, about, state: PingState::Routing(route) }
+    pub(super) const fn new(
+        target: String,
+        uri: Uri,
+        from: NameAddr,
+        about: About,
+        login: Option<AccountId>,
+        route: RouteId,
+    ) -> Self {
+        Self { target, uri, from, about, login, state: PingState::Routing(route) }
     }
 
     fn is_sent_as(&self, wanted: TxnId) -> bool {
@@ -159,8 +168,8 @@ impl Ua {
                 headers.push(HeaderName::CSEQ, CSeq { seq: 1, method: Method::Options }.to_string());
                 headers.push(HeaderName::ACCEPT, SDP);
                 headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
-                let txn = self.endpoint.request(now, request, &route);
-                ping.state = PingState::Sent { txn, route, at: now };
+                let txn = self.endpoint.request(now, request.clone(), &route);
+                ping.state = PingState::Sent { txn, route, at: now, request: Box::new(request) };
                 self.pings.push(ping);
             }
             Err(error) => {
@@ -175,8 +184,22 @@ impl Ua {
             return;
         }
         let Some(at) = self.pings.iter().position(|ping| ping.is_sent_as(txn)) else { return };
-        let ping = self.pings.swap_remove(at);
-        let PingState::Sent { at, .. } = ping.state else { return };
+        let mut ping = self.pings.swap_remove(at);
+        let PingState::Sent { at, request, route, .. } = &mut ping.state else { return };
+        let at = *at;
+        let login = ping.login.filter(|_| matches!(response.status.code(), 401 | 407));
+        if let Some(login) = login.and_then(|account| self.logins.get_mut(&account))
+            && let Ok(cseq) = request.headers.cseq()
+            && login.answer(&mut self.rng, response, request).is_ok()
+        {
+            request
+                .headers
+                .set(HeaderName::CSEQ, CSeq { seq: cseq.seq.saturating_add(1), method: Method::Options }.to_string());
+            let txn = self.endpoint.request(now, Request::clone(request), route);
+            ping.state = PingState::Sent { txn, route: route.clone(), at: now, request: request.clone() };
+            self.pings.push(ping);
+            return;
+        }
         let headers = &response.headers;
         let server = headers.get(&HeaderName::SERVER).or_else(|| headers.get(&HeaderName::USER_AGENT)).map(printable);
         let codecs = Sdp::parse(&response.body).ok().map(|sdp| codecs_of(&sdp)).unwrap_or_default();

@@ -238,6 +238,8 @@ fn a_ping_tells_who_is_there() {
     let pbx = Pbx::start(&home);
     home.run(&["ping", &pbx.udp])
         .expect(0, &["  answered 200 OK in ", "  server   Bellwire-PBX/", "  allows   INVITE"]);
+    let phone = pbx.phone(&home, "alice");
+    home.run(&["ping", "600", "-c", &phone]).expect(0, &["  answered 200 OK in "]);
     home.run(&["ping", &pbx.tcp, "--transport", "tcp"]).expect(0, &["  answered 200 OK in "]);
     let done = home.run(&["ping", &pbx.udp, "--json"]).expect(0, &[]);
     let pong = done.events("ping").remove(0);

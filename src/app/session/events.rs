@@ -65,7 +65,12 @@ impl Session<'_> {
                         Failure::new("usage.target").with("target", target).with("cause", reason)
                     }
                     CommandError::TooManyCalls { .. } => Failure::new("call.too-many").with("cause", error.to_string()),
-                    _ => {
+                    CommandError::NoSuchCall(_)
+                    | CommandError::NoSuchAccount(_)
+                    | CommandError::WrongState { .. }
+                    | CommandError::BadDigit(_)
+                    | CommandError::BadStatus(_)
+                    | CommandError::NotSupported => {
                         let what = match self.goal {
                             Goal::Call { .. } => "the call",
                             Goal::Ping { .. } => "the ping",
@@ -174,7 +179,10 @@ impl Session<'_> {
                 }
             }
             Event::Stats { call, audio } => self.figures(call, &audio),
-            Event::MediaWarning { failure, .. } => {
+            Event::MediaWarning { call, failure } => {
+                if let Some(seen) = self.calls.get_mut(&call).filter(|_| failure.slug == "media.silent-microphone") {
+                    seen.view.silent = true;
+                }
                 self.console.failure(&failure, around, false);
             }
             Event::Pong { result, .. } => self.pong(result, around),
@@ -242,6 +250,8 @@ impl Session<'_> {
         self.outcome.rtt_ms = stats.rtt_ms.or(self.outcome.rtt_ms);
         self.outcome.mos = stats.mos.or(self.outcome.mos);
         let Some(seen) = self.calls.get_mut(&call) else { return };
+        // Not for ever: it may have been switched on since.
+        seen.view.silent &= stats.mic_db.is_none_or(|db| db <= -95.0);
         seen.view.stats = stats.clone();
         let time = seen.answered.map_or(0, |at| at.elapsed().as_secs());
         let due = self.console.verbose > 0 && !self.console.is_live() && seen.told.elapsed() >= TELL;

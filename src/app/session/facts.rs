@@ -14,7 +14,21 @@ impl Session<'_> {
             Event::Registered { account, .. }
             | Event::RegistrationFailed { account, .. }
             | Event::Unregistered { account } => Some(*account),
-            _ => match &self.goal {
+            Event::CallOutgoing { .. }
+            | Event::CallIncoming { .. }
+            | Event::CallRinging { .. }
+            | Event::CallAnswered { .. }
+            | Event::CallChanged { .. }
+            | Event::CallEnded { .. }
+            | Event::DtmfReceived { .. }
+            | Event::DtmfSent { .. }
+            | Event::SourceEnded { .. }
+            | Event::Stats { .. }
+            | Event::MediaWarning { .. }
+            | Event::Pong { .. }
+            | Event::PbxBinding { .. }
+            | Event::PbxCall { .. }
+            | Event::Stopped => match &self.goal {
                 Goal::Call { account, .. } => account.or(Some(AccountId(0))),
                 Goal::Listen { .. } | Goal::Register { .. } | Goal::Ping { .. } | Goal::Pbx => None,
             },
