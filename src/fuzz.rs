@@ -1,8 +1,15 @@
 //! Fuzz harnesses as plain functions: any bytes go in, and nothing may panic; the invariants they assert are the ones
 //! every reader promises.
 
+mod config;
+pub mod engine;
+mod media;
 mod sdp;
+pub mod town;
 
+pub use config::config;
+pub use engine::{softphone, switchboard};
+pub use media::{rtcp, rtp};
 pub use sdp::sdp;
 
 use crate::sip::message::{Message, ParseErrorKind, Response, StatusCode};

@@ -94,16 +94,16 @@ pub fn remote_of(sdp: &Sdp) -> Result<RemoteMedia, NegotiationError> {
         let offered = sdp.media.iter().map(|media| format!("{} {}", media.kind, media.protocol)).collect();
         return Err(NegotiationError::NoAudio { offered });
     };
-    let address = match sdp.connection_of(media).map(|connection| &connection.host) {
+    let ip = match sdp.connection_of(media).map(|connection| &connection.host) {
         None => return Err(NegotiationError::NoAddress),
         Some(Host::Name { name, .. }) => return Err(NegotiationError::HostName { name: name.clone() }),
-        Some(Host::Ip(ip)) if ip.is_unspecified() => None,
-        Some(Host::Ip(ip)) if !is_unicast(*ip) => return Err(NegotiationError::NotUnicast { address: *ip }),
-        Some(Host::Ip(ip)) => {
-            let rtp = SocketAddr::new(*ip, media.port);
-            Some((rtp, rtcp_address(media, rtp)))
-        }
+        Some(Host::Ip(ip)) => ip.to_canonical(),
     };
+    if !ip.is_unspecified() && !is_unicast(ip) {
+        return Err(NegotiationError::NotUnicast { address: ip });
+    }
+    let rtp = SocketAddr::new(ip, media.port);
+    let address = (!ip.is_unspecified()).then(|| (rtp, rtcp_address(media, rtp)));
     Ok(RemoteMedia { index, address, direction: sdp.direction_of(media), formats: Format::of(media) })
 }
 

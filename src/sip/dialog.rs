@@ -122,6 +122,7 @@ impl Dialog {
     /// When a needed header or the Contact is missing: answer with [`DialogError::status`].
     pub fn uas(request: &Request, local_tag: String, local_contact: NameAddr) -> Result<Self, DialogError> {
         let (mut local, remote) = (request.headers.to()?, request.headers.from()?);
+        let from = remote.uri.clone();
         local.params.set("tag", local_tag.as_str());
         Ok(Self {
             id: DialogId {
@@ -134,7 +135,11 @@ impl Dialog {
             local_contact: Some(local_contact),
             local_seq: 0,
             remote_seq: Some(request.headers.cseq()?.seq),
-            target: single_contact(&request.headers).ok_or(DialogError::NoContact)?.uri,
+            target: match single_contact(&request.headers) {
+                Some(contact) => contact.uri,
+                None if is_rfc_2543(request) => from,
+                None => return Err(DialogError::NoContact),
+            },
             routes: record_routes(&request.headers)?,
             secure: request.uri.is_sips(),
         })
@@ -276,6 +281,13 @@ impl Dialog {
 }
 
 /// The one SIP Contact of a message that makes or moves a dialog.
+/// A peer of before RFC 3261 has no magic cookie in its branch, and may leave out the Contact: its From is its target
+/// then (RFC 4475 §3.4.1).
+fn is_rfc_2543(request: &Request) -> bool {
+    !request.headers.has(&HeaderName::CONTACT)
+        && request.headers.via().is_ok_and(|via| !via.branch().is_some_and(|branch| branch.starts_with("z9hG4bK")))
+}
+
 fn single_contact(headers: &Headers) -> Option<NameAddr> {
     let Ok(Contacts::List(contacts)) = headers.contacts() else { return None };
     contacts.into_iter().find(|contact| matches!(contact.uri.scheme, Scheme::Sip | Scheme::Sips))

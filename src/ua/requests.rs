@@ -146,11 +146,12 @@ impl Ua {
         }
     }
 
-    /// Answers a request that starts nothing.
+    /// Answers a request that starts nothing, and forgets it: a flood may neither fill our memory nor make us repeat
+    /// answers to whomever it names as its source (§8.2.7; threats B1, B3, B4).
     fn refuse(&mut self, now: Instant, txn: TxnId, request: &Request, refusal: &Refusal) {
-        let mut response = refusal.response(request, &self.rng.tag());
+        let mut response = refusal.response(request, &self.endpoint.stateless_tag(request));
         response.headers.set(HeaderName::SERVER, self.config.user_agent.clone());
-        self.endpoint.respond(now, txn, response);
+        self.endpoint.respond_statelessly(now, txn, response);
     }
 
     pub(super) fn handle_ping_routed(&mut self, now: Instant, id: RouteId, result: Result<Route, RouteError>) {

@@ -1,5 +1,8 @@
 //! What the `rsip` crate refuses, loses or damages when it is used bare, and what our facade makes of the same bytes.
 
+use bellwire::rng::Rng;
+use bellwire::secret::Secret;
+use bellwire::sip::auth::{Credentials, DigestClient};
 use bellwire::sip::message::{
     Contacts, HeaderName, Host, Message, Method, NameAddr, ParseErrorKind, Request, Response, Scheme, StatusCode, Uri,
     Via,
@@ -320,5 +323,36 @@ fn uris_are_written_as_they_came() {
     ] {
         let uri: Uri = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(uri.to_string(), text);
+    }
+}
+
+/// A client that has answered this challenge, and its request.
+fn authorized(challenge: &str) -> (DigestClient, Request) {
+    let answer = response("SIP/2.0 401 Unauthorized", &format!("WWW-Authenticate: {challenge}\r\n"));
+    let password = Secret::new("p".to_owned());
+    let mut client = DigestClient::new(Credentials { user: "ann".to_owned(), password, realm: None });
+    let mut request = options("");
+    client.authorize(&mut Rng::new([1; 32]), &answer, &mut request).expect("a challenge we know");
+    (client, request)
+}
+
+#[test]
+fn the_tenth_use_of_a_nonce_is_counted_in_hex() {
+    let (mut client, mut request) = authorized("Digest realm=\"r\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\"");
+    for count in 2..=17 {
+        client.preemptive(&mut request);
+        let sent = request.headers.get(&HeaderName::AUTHORIZATION).expect("credentials").to_owned();
+        assert!(sent.contains(&format!("nc={count:08x},")) || sent.ends_with(&format!("nc={count:08x}")), "{sent}");
+    }
+    assert!(request.headers.get(&HeaderName::AUTHORIZATION).is_some_and(|sent| sent.contains("nc=00000011")));
+}
+
+#[test]
+fn a_list_in_qop_is_answered_with_auth() {
+    for list in ["auth,auth-int", "auth-int, auth", " auth ,auth-int"] {
+        let (_, request) = authorized(&format!("Digest realm=\"r\", nonce=\"n\", qop=\"{list}\""));
+        let sent = request.headers.get(&HeaderName::AUTHORIZATION).expect("credentials");
+        assert!(sent.contains("qop=auth,") || sent.ends_with("qop=auth"), "{list}: {sent}");
+        assert!(sent.contains("nc=00000001") && sent.contains("cnonce="), "{list}: {sent}");
     }
 }

@@ -7,11 +7,15 @@
     reason = "a test picks one case of many, and runs in real time where it must"
 )]
 
-mod fuzz;
+mod answers;
+mod differences;
 mod gaps;
 mod generate;
+mod limits;
 mod oracle;
 mod properties;
+mod rows;
+mod rtp;
 mod sdp;
 mod smuggling;
 mod torture;

@@ -199,6 +199,9 @@ fn hostile_descriptions_are_answered_or_refused_first_and_later_and_cost_no_sess
         (format!("{audio}c=IN IP4 0.0.0.0\n"), answered),
         (format!("{audio}c=IN IP4 255.255.255.255\n"), Err(488)),
         (format!("{audio}c=IN IP4\n"), Err(400)),
+        (format!("{audio}c=IN IP6 ::ffff:192.0.2.9\n"), answered),
+        (format!("{audio}c=IN IP6 ::ffff:224.0.0.9\n"), Err(488)),
+        (format!("{audio}c=IN IP6 2001:db8::9\n"), Err(488)),
         ("m=audio 65536 RTP/AVP 0\n".into(), Err(400)),
     ] {
         let body = format!("{head}{lines}");

@@ -8,7 +8,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torture")
 }
 
-fn message(name: &str) -> Vec<u8> {
+pub(crate) fn message(name: &str) -> Vec<u8> {
     let path = folder().join(format!("{name}.sip"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -27,19 +27,32 @@ fn response(name: &str) -> Response {
     }
 }
 
+/// One line of the table.
+pub(crate) struct Row {
+    /// The file, without its extension.
+    pub(crate) name: String,
+    /// What the reader makes of it: `ok`, a status or `silent`.
+    pub(crate) reader: String,
+    /// What an idle phone answers.
+    pub(crate) phone: String,
+    /// What an idle PBX answers.
+    pub(crate) pbx: String,
+}
+
+/// The table.
+pub(crate) fn rows() -> Vec<Row> {
+    let table = std::fs::read_to_string(folder().join("expected.tsv")).expect("the table is there");
+    let row = |line: &str| {
+        let columns: Vec<_> = line.split('\t').map(str::to_owned).collect();
+        let Ok([name, reader, phone, pbx]) = <[String; 4]>::try_from(columns) else { panic!("four columns: {line}") };
+        Row { name, reader, phone, pbx }
+    };
+    table.lines().filter(|line| !line.starts_with('#')).map(row).collect()
+}
+
 /// The second column of the table, by message.
 fn expected() -> BTreeMap<String, String> {
-    let table = std::fs::read_to_string(folder().join("expected.tsv")).expect("the table is there");
-    table
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            let columns: Vec<_> = line.split('\t').collect();
-            let [name, reader, answers] = columns[..] else { panic!("three columns: {line}") };
-            assert!(!answers.is_empty(), "{line}");
-            (name.to_owned(), reader.to_owned())
-        })
-        .collect()
+    rows().into_iter().map(|row| (row.name, row.reader)).collect()
 }
 
 fn outcome(wire: &[u8]) -> String {

@@ -86,23 +86,35 @@ impl Finding {
             Severity::Warning => Level::WARNING,
         };
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let title = level.primary_title(self.text.as_str()).id(self.slug);
+        // What stands in a file or variable is quoted in what we say of it.
+        let (text, label) = (visible(&self.text), visible(&self.label));
+        let title = level.primary_title(text.as_str()).id(self.slug);
         let Some(span) = self.span.clone() else {
             let mut text = renderer.render(&[Group::with_title(title)]);
             text += &format!("\n  --> {}", self.file);
-            if !self.label.is_empty() {
-                text += &format!(": {}", self.label);
+            if !label.is_empty() {
+                text += &format!(": {label}");
             }
             return text;
         };
         let mut snippet = Snippet::source(source)
             .path(self.file.as_str())
-            .annotation(AnnotationKind::Primary.span(span).label(self.label.as_str()));
-        if let Some((range, label)) = &self.other {
+            .annotation(AnnotationKind::Primary.span(span).label(label.as_str()));
+        let other = self.other.as_ref().map(|(range, label)| (range.clone(), visible(label)));
+        if let Some((range, label)) = &other {
             snippet = snippet.annotation(AnnotationKind::Context.span(range.clone()).label(label.as_str()));
         }
         renderer.render(&[title.element(snippet)])
     }
+}
+
+/// `text` with its control characters written out (threats A14).
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// The one of `known` that `word` was probably meant to be.

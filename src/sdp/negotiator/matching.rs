@@ -142,7 +142,8 @@ pub(super) fn far_end(sdp: &Sdp, media: &Media, lease: Lease) -> Result<FarEnd, 
     let direction = sdp.direction_of(media);
     let connection = sdp.connection_of(media).ok_or(NegotiationError::NoAddress)?;
     let ip: IpAddr = match &connection.host {
-        Host::Ip(ip) => *ip,
+        // An IPv4 address within IPv6 is that IPv4 address (RFC 5118 §4.9).
+        Host::Ip(ip) => ip.to_canonical(),
         Host::Name { name, .. } => return Err(NegotiationError::HostName { name: name.clone() }),
     };
     if ip.is_unspecified() {

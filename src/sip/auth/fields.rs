@@ -35,9 +35,13 @@ impl Fields {
         if value.len() > MAX_VALUE {
             return Err(FieldsError::TooLong);
         }
-        let (scheme, list) = value.trim().split_once([' ', '\t']).ok_or(FieldsError::Malformed)?;
+        let value = value.trim();
+        let (scheme, list) = value.split_once([' ', '\t']).unwrap_or((value, ""));
         if !scheme.eq_ignore_ascii_case("digest") {
             return Err(FieldsError::OtherScheme);
+        }
+        if list.is_empty() {
+            return Err(FieldsError::Malformed);
         }
         let mut values = BTreeMap::new();
         let mut rest = list.trim_start();

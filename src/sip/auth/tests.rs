@@ -138,6 +138,8 @@ fn a_challenge_is_read_with_quotes_escapes_and_odd_spacing() {
     assert_eq!(fields.get("nonce"), Some("n"));
     assert_eq!(fields.get("qop"), Some("auth"));
     assert_eq!(Fields::parse("Basic realm=\"x\""), Err(FieldsError::OtherScheme));
+    assert_eq!(Fields::parse("Negotiate"), Err(FieldsError::OtherScheme));
+    assert_eq!(Fields::parse("Digest"), Err(FieldsError::Malformed));
     assert_eq!(Fields::parse("Digest realm=\"x"), Err(FieldsError::Malformed));
     assert_eq!(Fields::parse("Digest realm=x realm=y"), Err(FieldsError::Malformed));
     assert_eq!(Fields::parse("Digest realm=x, realm=y"), Err(FieldsError::Malformed));

@@ -216,7 +216,10 @@ impl Endpoint {
         }
         if actions.contains(&Action::Send) {
             server.last = response.encode();
-            if let (FlowVia::Conn(conn), true) = (server.flow.via, response.status.is_success()) {
+            // An answered question is no grant: anybody may ask (threats B6).
+            let granted = response.status.is_success()
+                && response.headers.cseq().is_ok_and(|cseq| !matches!(cseq.method, Method::Options | Method::Cancel));
+            if let (FlowVia::Conn(conn), true) = (server.flow.via, granted) {
                 self.connections.trust(conn);
             }
         }
@@ -339,7 +342,8 @@ impl Endpoint {
         self.transmit(response.encode(), flow);
     }
 
-    fn stateless_tag(&self, request: &Request) -> String {
+    /// The To tag for a stateless response: the same for each copy of a request (§8.2.7), and not to be guessed.
+    pub fn stateless_tag(&self, request: &Request) -> String {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
         self.tag_key.hash(&mut hasher);

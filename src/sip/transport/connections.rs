@@ -17,6 +17,8 @@ use std::net::{IpAddr, SocketAddr};
 pub const MAX_STRANGERS: usize = 64;
 /// Strangers' connections at once from one address.
 pub const MAX_STRANGERS_PER_ADDRESS: usize = 8;
+/// Accepted connections at once, with those on which something was granted; the one least lately used gives way.
+pub const MAX_ACCEPTED: usize = 512;
 /// Bytes that may wait for a connection to open.
 const MAX_WAITING: usize = 64 * 1024;
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -82,6 +84,8 @@ pub(crate) struct Connections {
     by_peer: BTreeMap<(Protocol, SocketAddr), ConnId>,
     deadlines: Deadlines<ConnId>,
     opened: u64,
+    /// How many of `table` were accepted.
+    accepted: usize,
 }
 
 impl Connections {
@@ -126,6 +130,9 @@ impl Connections {
             evicted.extend(same.first().map(|(_, conn)| *conn));
         } else if all.len() > MAX_STRANGERS {
             evicted.extend(all.first().map(|(_, conn)| *conn));
+        } else if self.accepted > MAX_ACCEPTED {
+            let accepted = self.table.iter().filter(|(other, _)| other.slot >= ConnId::ACCEPTED && **other != conn);
+            evicted.extend(accepted.min_by_key(|(_, connection)| connection.used_at).map(|(conn, _)| *conn));
         }
         evicted
     }
@@ -153,7 +160,8 @@ impl Connections {
             pinged_at: None,
         };
         self.deadlines.set(conn, Some(connection.deadline()));
-        self.table.insert(conn, connection);
+        let before = self.table.insert(conn, connection);
+        self.accepted += usize::from(before.is_none() && conn.slot >= ConnId::ACCEPTED);
         self.by_peer.insert((protocol, peer), conn);
     }
 
@@ -219,6 +227,7 @@ impl Connections {
 
     pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Connection> {
         let connection = self.table.remove(&conn)?;
+        self.accepted -= usize::from(conn.slot >= ConnId::ACCEPTED);
         self.deadlines.set(conn, None);
         let peer = (connection.protocol, connection.peer);
         if self.by_peer.get(&peer) == Some(&conn) {

@@ -304,3 +304,42 @@ fn a_connection_that_does_not_open_fails_its_requests_after_10_s() {
     assert_eq!(lab.told(), ["close", "failed: the connection failed"]);
     assert!(lab.endpoint.is_quiet());
 }
+
+/// Threats B6: whoever only asks stays a stranger.
+#[test]
+fn an_answered_question_makes_no_friend_of_a_stranger() {
+    let mut lab = Lab::new();
+    for n in 0..8 {
+        let conn = lab.accept(n, &format!("192.0.2.9:{}", 41_000 + n));
+        lab.data(conn, &incoming("OPTIONS", &n.to_string(), "").replace("call-2", &format!("call-{n}")));
+        let (txn, request, _) = lab.requested();
+        respond(&mut lab, txn, &request, 200);
+        lab.told();
+    }
+    lab.accept(8, "192.0.2.9:42000");
+    assert_eq!(lab.told(), ["close", "disconnected"]);
+    assert_eq!(lab.endpoint.connections(), 8);
+}
+
+#[test]
+fn granted_connections_are_bounded_and_the_one_least_lately_used_goes() {
+    use crate::sip::transport::connections::MAX_ACCEPTED;
+    let mut lab = Lab::new();
+    let most = u32::try_from(MAX_ACCEPTED).expect("a small number");
+    for n in 0..most {
+        let conn = lab.accept(n, &format!("198.51.100.{}:{}", n % 250, 20_000 + n));
+        lab.data(conn, &incoming("REGISTER", &n.to_string(), "").replace("call-2", &format!("call-{n}")));
+        let (txn, request, _) = lab.requested();
+        respond(&mut lab, txn, &request, 200);
+        lab.told();
+        lab.advance(u64::from(n) * 10);
+    }
+    let first = ConnId { slot: ConnId::ACCEPTED, generation: 0 };
+    lab.data(first, "\n\n");
+    lab.outputs();
+    assert_eq!(lab.endpoint.connections(), MAX_ACCEPTED);
+    lab.accept(most, "203.0.113.9:5060");
+    assert_eq!(lab.told(), ["close", "disconnected"]);
+    assert!(lab.endpoint.flow_of(first).is_some(), "it has just been used");
+    assert_eq!(lab.endpoint.connections(), MAX_ACCEPTED);
+}
