@@ -256,6 +256,9 @@ pub enum Output {
         id: RequestId,
         /// The address that the SDP will announce.
         local: IpAddr,
+        /// Leases of one group belong to one media set, since packets are relayed between them; the first of them gives
+        /// it its own number.
+        group: RequestId,
     },
     /// Give a pair back (the media session is closed, or was never opened).
     Release(Lease),

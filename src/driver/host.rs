@@ -177,7 +177,8 @@ impl Host {
             Output::LocalAddress { id, peer } => {
                 self.answers.push_back(Answer::LocalAddress(id, io.local_address(peer)));
             }
-            Output::Lease { id, local } => {
+            // One set for each engine: all groups are in it.
+            Output::Lease { id, local, group: _ } => {
                 let set = self.set();
                 self.answers.push_back(Answer::Lease(id, io.lease(self.id, set, local)));
             }

@@ -211,7 +211,7 @@ fn a_released_pair_is_free_again() {
     let mut driver = driver();
     let (sender, leases) = channel();
     let (mut engine, heard) = scribe(move |_, heard| drop(sender.send(heard.clone())));
-    engine.outputs.push_back(Output::Lease { id: RequestId(1), local: at("127.0.0.1:1").ip() });
+    engine.outputs.push_back(Output::Lease { id: RequestId(1), local: at("127.0.0.1:1").ip(), group: RequestId(1) });
     driver.add_engine(engine, &Bound::default());
     hear(&mut driver, &heard, 1);
     let lease = leases.recv().expect("answered");

@@ -76,7 +76,7 @@ impl ExtensionCall {
                 match taken {
                     Ok(()) => {
                         self.waiting = Waiting::Answer(id);
-                        desk.seats.ask(self.call, local.ip(), desk.out);
+                        desk.seats.ask(self.call, local.ip(), None, desk.out);
                         self.go_on(desk);
                     }
                     Err(code) => self.refuse(desk, id, code),
@@ -86,7 +86,7 @@ impl ExtensionCall {
             CallEvent::OfferWanted { id, local } => {
                 if self.is_answering(desk) {
                     self.waiting = Waiting::Offer(id);
-                    desk.seats.ask(self.call, local.ip(), desk.out);
+                    desk.seats.ask(self.call, local.ip(), None, desk.out);
                     self.go_on(desk);
                 }
                 Fate::Lives

@@ -21,12 +21,20 @@ pub(super) struct Seats {
 struct Seat {
     media: MediaId,
     lease: Option<Lease>,
+    /// Its sockets belong to the same media set as those of all seats with this number.
+    group: RequestId,
     open: bool,
 }
 
 impl Seats {
-    /// Asks for sockets at `local`, once per call.
-    pub(super) fn ask(&mut self, call: CallHandle, local: IpAddr, out: &mut VecDeque<Output>) {
+    /// Asks for sockets at `local`, once per call; in the media set of `beside`, which its packets are relayed to.
+    pub(super) fn ask(
+        &mut self,
+        call: CallHandle,
+        local: IpAddr,
+        beside: Option<CallHandle>,
+        out: &mut VecDeque<Output>,
+    ) {
         if self.asked.values().any(|asker| *asker == call) || self.lease(call).is_some() {
             return;
         }
@@ -34,7 +42,12 @@ impl Seats {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         self.asked.insert(id, call);
-        out.push_back(Output::Lease { id, local });
+        let other = beside.and_then(|call| self.seats.get(&call)).map(|seat| seat.group);
+        let group = other.unwrap_or(id);
+        if let Some(seat) = self.seats.get_mut(&call) {
+            seat.group = group;
+        }
+        out.push_back(Output::Lease { id, local, group });
     }
 
     /// The sockets are there, or not; gives back whose they are. Nobody's are released.
@@ -71,7 +84,7 @@ impl Seats {
             .entry(call)
             .or_insert_with(|| {
                 *next += 1;
-                Seat { media: MediaId(*next), lease: None, open: false }
+                Seat { media: MediaId(*next), lease: None, group: RequestId(0), open: false }
             })
             .media
     }

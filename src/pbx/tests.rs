@@ -81,7 +81,7 @@ impl Lab {
                     let message = Message::parse(&transmit.bytes).expect("the PBX sends SIP");
                     self.inbox.entry(transmit.flow.peer).or_default().push_back(message);
                 }
-                Output::Lease { id, local } => {
+                Output::Lease { id, local, .. } => {
                     let answer = if self.no_leases { Err(NoLease) } else { Ok(self.lease(local)) };
                     self.pbx.handle_lease(self.now, id, answer);
                 }

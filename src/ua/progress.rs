@@ -135,7 +135,7 @@ impl Ua {
             None => {}
         }
         line.sound = Sound::Asked { id };
-        self.out.push_back(Output::Lease { id, local });
+        self.out.push_back(Output::Lease { id, local, group: id });
     }
 
     fn handle_ended(&mut self, now: Instant, call: CallHandle, ending: &Ending) {

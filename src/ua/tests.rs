@@ -88,7 +88,7 @@ impl Phone {
                 Output::LocalAddress { id, .. } => {
                     self.ua.handle_local_address(self.now, id, Ok(self.local.ip()));
                 }
-                Output::Lease { id, local } => {
+                Output::Lease { id, local, .. } => {
                     assert_eq!(local, self.local.ip(), "the address that is announced");
                     let answer = if self.no_lease {
                         Err(NoLease)

@@ -147,6 +147,48 @@ fn fifty_phones_register_and_twenty_five_calls_run_at_once_with_good_sound() {
 }
 
 #[test]
+fn one_and_three_media_sets_give_the_same_ladder_and_the_same_sound() {
+    let run = |sets| {
+        let mut world = World::new(9);
+        let names: Vec<String> = (0..8).map(|n| format!("u{n}")).collect();
+        let config = users(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        world.pbx_with_sets("pbx", &[PBX], config, sets);
+        let phones: Vec<NodeId> =
+            (0..8).map(|n| world.ua(&names[n], &[&format!("10.0.1.{n}")], user(&names[n], &["pcmu"]))).collect();
+        for phone in &phones {
+            world.run_until(*phone, registered);
+        }
+        let pairs: Vec<_> = phones.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+        let mut calls = Vec::new();
+        for (n, (caller, callee)) in pairs.iter().enumerate() {
+            world.microphone(*caller, 440.0);
+            world.microphone(*callee, 1000.0);
+            calls.push(world.dial(*caller, &format!("sip:u{}@10.0.0.100", 2 * n + 1)));
+            let theirs = incoming(&mut world, *callee);
+            world.command(*callee, Command::Answer { call: theirs, audio: None }).unwrap();
+            world.run_until(*caller, answered);
+        }
+        // An echo call beside them.
+        let echo = world.dial(phones[0], "sip:600@10.0.0.100");
+        world.run_until(phones[0], answered);
+        world.run_for(secs(4));
+        for (caller, callee) in &pairs {
+            hears(&world, *callee, 440.0);
+            assert!(world.all_heard(*caller)[0].snr_db(1000.0, 2.0) > 25.0);
+        }
+        hears(&world, phones[0], 440.0);
+        for ((caller, callee), call) in pairs.iter().zip(calls) {
+            world.command(*caller, Command::HangUp { call }).unwrap();
+            world.run_until(*callee, ended);
+        }
+        world.command(phones[0], Command::HangUp { call: echo }).unwrap();
+        world.assert_quiet();
+        world.arrows()
+    };
+    assert_eq!(run(1), run(3));
+}
+
+#[test]
 fn a_bridged_call_carries_sound_both_ways_in_every_codec_unchanged() {
     for (seed, codec) in (2..).zip(["pcmu", "pcma", "g722", "opus"]) {
         let mut office = office_with(seed, |_| {}, &[codec], &["opus", "g722", "pcma", "pcmu"]);

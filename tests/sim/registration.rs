@@ -1,6 +1,6 @@
 //! Registrations against a scripted registrar and against the PBX: digest, lifetimes, failures, losses.
 
-use crate::calls::{incoming, phone, ringing_call};
+use crate::calls::{answered, ended, incoming, phone, ringing_call};
 use crate::kit::network::Link;
 use crate::kit::script::{Heard, Server};
 use crate::kit::{NodeId, World};
@@ -9,7 +9,7 @@ use bellwire::id::AccountId;
 use bellwire::pbx::{PbxConfig, PbxUser};
 use bellwire::secret::Secret;
 use bellwire::sip::auth::{Credentials, Fields};
-use bellwire::sip::message::{Contacts, HeaderName, Message, Method, Request};
+use bellwire::sip::message::{Contacts, HeaderName, Message, Method, Request, StatusCode};
 use bellwire::time::Duration;
 use bellwire::ua::{AccountConfig, UaConfig};
 use md5::Md5;
@@ -491,4 +491,110 @@ fn a_hundred_phones_do_not_come_back_all_at_once() {
     }
     let most = seconds.values().map(std::collections::BTreeSet::len).max().unwrap_or(0);
     assert!(most <= 10, "{most} phones in one second: {seconds:?}");
+}
+
+#[test]
+fn nobody_but_the_own_server_ever_sees_a_digest() {
+    let mut world = World::new(11);
+    world.pbx("pbx", &[SERVER], users(&["alice"]));
+    let eve = Server::new(&mut world, "eve", "10.66.6.6");
+    let mut config = account("alice", SERVER, "alice-secret");
+    config.accept_any = true;
+    let alice = world.ua("alice", &["10.0.0.1"], config);
+    world.run_until(alice, registered);
+    for realm in ["pbx.example", "eve"] {
+        for (code, name) in [(401, HeaderName::WWW_AUTHENTICATE), (407, HeaderName::PROXY_AUTHENTICATE)] {
+            let challenge = format!("Digest realm=\"{realm}\", nonce=\"n\", qop=\"auth\", algorithm=MD5");
+            // A call to eve that she challenges.
+            world.dial(alice, "sip:eve@10.66.6.6");
+            let invite = eve.request(&mut world, Method::Invite);
+            eve.reply(&mut world, &invite, code, &[(name.clone(), &challenge)]);
+            world.run_until(alice, ended);
+            // One that she takes, and whose BYE she challenges.
+            let call = world.dial(alice, "sip:eve@10.66.6.6");
+            let invite = loop {
+                let (from, text) = world.hear(eve.0);
+                if let Ok(Message::Request(request)) = Message::parse(text.as_bytes())
+                    && request.method == Method::Invite
+                {
+                    break Heard { at: world.now, from, request };
+                }
+            };
+            let status = StatusCode::OK;
+            let mut ok = bellwire::sip::message::Response::to(&invite.request, status, Some("e"));
+            ok.headers.push(HeaderName::CONTACT, "<sip:eve@10.66.6.6>");
+            ok.headers.push(HeaderName::CONTENT_TYPE, "application/sdp");
+            ok.body = crate::kit::hand::sdp("10.66.6.6", 4000, "0", "sendrecv", 1).into();
+            eve.send(&mut world, &invite, &ok);
+            world.run_until(alice, answered);
+            world.command(alice, Command::HangUp { call }).unwrap();
+            world.run_until(alice, ended);
+            for _ in 0..3 {
+                world.run_for(secs(1));
+                while let Some((from, text)) = world.hear_now(eve.0) {
+                    let Ok(Message::Request(request)) = Message::parse(text.as_bytes()) else { continue };
+                    if request.method == Method::Bye {
+                        let heard = Heard { at: world.now, from, request };
+                        eve.reply(&mut world, &heard, code, &[(name.clone(), &challenge)]);
+                    }
+                }
+            }
+            // And a question.
+            world.command(alice, Command::Ping { target: "sip:10.66.6.6".into() }).unwrap();
+            let question = eve.request(&mut world, Method::Options);
+            eve.reply(&mut world, &question, code, &[(name.clone(), &challenge)]);
+            world.run_for(secs(40));
+            world.taken(eve.0);
+        }
+    }
+    let to_eve = world.ladder.iter().filter(|arrow| arrow.to.ip().to_string() == "10.66.6.6");
+    let mut seen = 0;
+    for arrow in to_eve {
+        seen += 1;
+        assert!(!arrow.text.contains("uthorization:"), "{}", arrow.text);
+    }
+    assert!(seen >= 4 * 5, "only {seen} messages went to her");
+    world.assert_quiet();
+}
+
+#[test]
+fn a_network_that_is_away_ends_no_call_and_a_bye_gets_through_afterwards() {
+    let mut world = World::new(12);
+    let alice = world.ua("alice", &["10.0.0.1"], phone());
+    let bob = world.ua("bob", &["10.0.0.2"], phone());
+    let call = world.dial(alice, "sip:bob@10.0.0.2");
+    let theirs = incoming(&mut world, bob);
+    world.command(bob, Command::Answer { call: theirs, audio: None }).unwrap();
+    world.run_until(alice, answered);
+    world.run_for(secs(5));
+    for outage in [1, 10, 29, 31, 50] {
+        world.link(alice, bob, Link::default().cut());
+        world.run_for(secs(outage));
+        world.link(alice, bob, Link::default());
+        let mut waited = 0;
+        loop {
+            world.run_for(Duration::from_millis(500));
+            waited += 500;
+            let clean = |node| world.heard(node).snr_db(440.0, 0.4) > 20.0;
+            if clean(alice) && clean(bob) {
+                break;
+            }
+            assert!(waited < 30_000, "after {outage} s of nothing the sound never came back");
+        }
+        println!("{outage} s away: clean again after {waited} ms");
+        // After 30 s of silence both sides only send RTCP (threats C3), so it takes a report to wake them up.
+        let most = if outage < 30 { 1500 } else { 8000 };
+        assert!(waited <= most, "{outage} s away: clean again after {waited} ms");
+        world.run_for(secs(3));
+    }
+    assert!(!world.arrows().iter().any(|arrow| arrow.contains("BYE")));
+    // Hung up while the network is away for five seconds: the other end hears of it all the same.
+    world.link(alice, bob, Link::default().cut());
+    world.command(alice, Command::HangUp { call }).unwrap();
+    world.run_for(secs(5));
+    world.link(alice, bob, Link::default());
+    let back = world.now;
+    world.run_until(bob, ended);
+    assert!(world.now.since(back) <= secs(4), "{:?}", world.now.since(back));
+    world.assert_quiet();
 }

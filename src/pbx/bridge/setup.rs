@@ -65,7 +65,7 @@ impl Bridge {
 
     /// Calls every contact of the callee, each along the flow that it registered on.
     fn invite(&mut self, desk: &mut Desk<'_, '_>, id: OfferId, given: Given, local: std::net::IpAddr) {
-        desk.seats.ask(self.caller.call, local, desk.out);
+        desk.seats.ask(self.caller.call, local, None, desk.out);
         let State::Setup(setup) = &mut self.state else { return };
         setup.offer = Some((id, given));
         for binding in std::mem::take(&mut setup.invitation.bindings) {
@@ -93,7 +93,7 @@ impl Bridge {
         let State::Setup(setup) = &mut self.state else { return Fate::Lives };
         match event {
             CallEvent::Routed { local, .. } => {
-                desk.seats.ask(call, local.ip(), desk.out);
+                desk.seats.ask(call, local.ip(), Some(self.caller.call), desk.out);
                 self.offer_to(desk, call);
                 Fate::Lives
             }

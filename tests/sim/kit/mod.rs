@@ -106,7 +106,6 @@ struct Node {
     leased: BTreeSet<SocketId>,
     next_port: u16,
     next_socket: u32,
-    next_set: usize,
     next_slot: u32,
     pipes: BTreeMap<ConnId, Pipe>,
     deadline: Option<Instant>,
@@ -215,7 +214,6 @@ impl World {
             addr_of: BTreeMap::new(),
             leased: BTreeSet::new(),
             next_port: 16_384,
-            next_set: 0,
             next_slot: 1 << 20,
             pipes: BTreeMap::new(),
             deadline: None,
@@ -341,7 +339,12 @@ impl World {
 
     /// A PBX at `ips`.
     pub fn pbx(&mut self, name: &str, ips: &[&str], config: PbxConfig) -> NodeId {
-        let index = self.add(name, &addresses(ips), 1);
+        self.pbx_with_sets(name, ips, config, 1)
+    }
+
+    /// A PBX whose media runs in `sets` media sets.
+    pub fn pbx_with_sets(&mut self, name: &str, ips: &[&str], config: PbxConfig, sets: usize) -> NodeId {
+        let index = self.add(name, &addresses(ips), sets);
         let (sockets, listeners) = (self.nodes[index].sip_sockets.clone(), self.nodes[index].listeners.clone());
         let pbx = Pbx::new(self.now, config, sockets, listeners, self.rng.bytes());
         self.nodes[index].host = Host::Pbx(Box::new(pbx));
@@ -716,8 +719,8 @@ impl World {
                     engine.handle_local_address(now, id, answer);
                 }
             }
-            Output::Lease { id, local } => {
-                let answer = self.lease(index, local);
+            Output::Lease { id, local, group } => {
+                let answer = self.lease(index, local, group);
                 if let Some(engine) = self.nodes[index].host.engine() {
                     engine.handle_lease(now, id, answer);
                 }
@@ -739,13 +742,12 @@ impl World {
         }
     }
 
-    fn lease(&mut self, index: usize, local: IpAddr) -> Result<Lease, NoLease> {
+    fn lease(&mut self, index: usize, local: IpAddr, group: RequestId) -> Result<Lease, NoLease> {
         let node = &mut self.nodes[index];
         if node.sets.is_empty() || !node.ips.contains(&local) {
             return Err(NoLease);
         }
-        let set = node.next_set % node.sets.len();
-        node.next_set += 1;
+        let set = group.0 as usize % node.sets.len();
         let mut bind = |port| {
             let socket = SocketId(node.next_socket);
             node.next_socket += 1;
