@@ -5,6 +5,7 @@
 #![allow(
     clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test picks one case of many, fails loudly, and runs in real time where it must"
 )]

@@ -4,7 +4,9 @@
 #![allow(
     clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    reason = "a test picks one case of many, and runs in real time where it must"
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test picks one case of many, fails loudly, and runs in real time where it must"
 )]
 
 mod callee;

@@ -1,6 +1,6 @@
 //! A registered phone that the test plays by hand: digest and dialogs are done for it, every message is its own choice.
 
-use super::script::{Heard, Server};
+use super::script::Server;
 use super::{NodeId, World};
 use bellwire::rng::Rng;
 use bellwire::secret::Secret;
@@ -136,18 +136,6 @@ impl Hand {
             request.body = sdp.into();
         }
         self.ask(world, request)
-    }
-
-    /// Answers a request; `sdp` may be empty.
-    pub fn answer(&self, world: &mut World, heard: &Heard, code: u16, sdp: &str) {
-        let status = bellwire::sip::message::StatusCode::new(code).expect("a status");
-        let mut response = Response::to(&heard.request, status, Some("hand"));
-        response.headers.push(HeaderName::CONTACT, self.contact());
-        if !sdp.is_empty() {
-            response.headers.push(HeaderName::CONTENT_TYPE, "application/sdp");
-            response.body = sdp.into();
-        }
-        self.server.send(world, heard, &response);
     }
 
     /// The ACK for a 2xx, with an answer if there was an offer in it; gives back the dialog.

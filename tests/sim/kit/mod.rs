@@ -31,6 +31,9 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeId(pub usize);
 
+/// Says which messages are lost.
+pub type Fault = Box<dyn FnMut(&Arrow) -> bool>;
+
 pub struct World {
     pub now: Instant,
     pub seed: u64,
@@ -43,7 +46,7 @@ pub struct World {
     /// Every SIP message in the order it was sent: time, from, to, first line, whole text.
     pub ladder: Vec<Arrow>,
     /// Drops a SIP message before it reaches the network when it returns true (planted faults).
-    pub drop_if: Option<Box<dyn FnMut(&Arrow) -> bool>>,
+    pub drop_if: Option<Fault>,
     /// Every stream connection that came up: who opened it, and to where.
     pub connects: Vec<(String, SocketAddr)>,
     stuck: (Instant, u32),

@@ -120,7 +120,7 @@ impl Nat {
     }
 
     /// The inside address for a datagram from `peer` to `outside`, if the filter lets it in.
-    pub fn inbound(&mut self, now: Instant, outside: SocketAddr, peer: SocketAddr) -> Option<SocketAddr> {
+    pub fn inbound(&self, now: Instant, outside: SocketAddr, peer: SocketAddr) -> Option<SocketAddr> {
         let (kind, expiry) = (self.kind, self.expiry);
         let mapping = self.mappings.iter().find(|m| m.outside == outside && now - m.used < expiry)?;
         let open = match kind {

@@ -23,10 +23,6 @@ impl Heard {
         self.samples.lock().expect("no test panics while it holds the lock").clone()
     }
 
-    pub fn seconds(&self) -> f64 {
-        self.samples().len() as f64 / f64::from(self.rate)
-    }
-
     /// Signal to noise ratio of a sine of `hz` in the last `seconds`, dB.
     pub fn snr_db(&self, hz: f64, seconds: f64) -> f64 {
         let samples = self.samples();
