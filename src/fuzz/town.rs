@@ -224,7 +224,7 @@ impl Town {
                 Output::Close(_) => {}
                 Output::Resolve { id, .. } => engine.handle_resolved(now, id, Err(ResolveError::NotFound)),
                 Output::LocalAddress { id, .. } => engine.handle_local_address(now, id, Ok(node.addr.ip())),
-                Output::Lease { id, local } => {
+                Output::Lease { id, local, group: _ } => {
                     node.leases += 1;
                     node.next_port = node.next_port.checked_add(2).unwrap_or(20_000);
                     let (rtp, port) = (u32::from(node.next_port), node.next_port);
