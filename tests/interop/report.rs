@@ -11,7 +11,7 @@ const END: &str = "<!-- to here -->";
 
 /// Replaces the generated part of the README by this run.
 pub(crate) fn write_matrix(
-    rows: &[Row],
+    rows: &[&Row],
     outcomes: &[Outcome],
     versions: &BTreeMap<&str, Result<String, String>>,
 ) -> Result<(), String> {

@@ -1,9 +1,10 @@
 //! What is tried with Asterisk.
 
+use crate::judge::{ended_by, expect_codec, expect_digits, heard_speech, heard_tone, heard_tone_over};
 use crate::peers::Asterisk;
-use crate::phone::{Finished, Phone, Setup};
-use crate::sound::{Band, Sound, measure_tone, speech};
-use crate::{Bench, Outcome, Row, codec_band};
+use crate::phone::{Phone, Setup};
+use crate::sound::Sound;
+use crate::{Bench, Outcome, Row};
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.push(Row::new("asterisk", "caller hangs up", caller_hangs_up));
     rows.push(Row::new("asterisk", "PBX hangs up", pbx_hangs_up));
     rows.push(Row::new("asterisk", "busy", |b, d| refused(b, d, &["call", "603"], 8)));
+    rows.push(Row::new("asterisk", "no common codec", no_common_codec));
     rows.push(Row::new("asterisk", "no answer, told by the PBX", |b, d| refused(b, d, &["call", "607"], 7)));
     rows.push(Row::new("asterisk", "no answer, our own time-out", |b, d| {
         refused(b, d, &["call", "604", "--timeout", "3s"], 7)
@@ -50,6 +52,7 @@ pub(crate) fn rows() -> Vec<Row> {
             pbx_killed(d, transport)
         }));
     }
+    rows.push(Row::new("asterisk", "we hang up after the PBX was killed", |_, d| hang_up_to_nobody(d)));
     rows
 }
 
@@ -249,26 +252,52 @@ fn unknown_server(bench: &Bench, dir: &Path) -> Outcome {
     Ok("exit code 5: net.dns for a name, net.refused for a closed port".to_owned())
 }
 
-/// The whole PBX vanishes, as in a power cut: the call ends by itself, soon, with the right words and exit code.
-fn pbx_killed(dir: &Path, transport: &'static str) -> Outcome {
-    let mut pbx = Asterisk::start(&dir.join("pbx"))?;
-    let account = Some((pbx.server(), "1001".to_owned(), "md5-1001".to_owned()));
-    let rtp = crate::docker::rtp_ports(40)?;
+fn no_common_codec(bench: &Bench, dir: &Path) -> Outcome {
+    let done = Phone::run(dir, &setup(bench, "1005", "md5-1005")?, &["call", "600"], Duration::from_secs(20))?;
+    done.expect_code(11)?.expect_slug("media.no-common-codec")?;
+    Ok("exit code 11, media.no-common-codec".to_owned())
+}
+
+/// A PBX of its own, which may be killed, and a user of it.
+fn mortal_pbx(dir: &Path, transport: &'static str) -> Result<(Asterisk, Setup), String> {
+    let pbx = Asterisk::start(&dir.join("pbx"))?;
     let setup = Setup {
-        account,
-        rtp,
+        account: Some((pbx.server(), "1001".to_owned(), "md5-1001".to_owned())),
+        rtp: crate::docker::rtp_ports(40)?,
         transport: Some(transport),
         codecs: vec!["pcmu"],
         input: Some("tone:440"),
         ..Setup::default()
     };
+    Ok((pbx, setup))
+}
+
+/// A call that ends as usual although nobody is left to answer the BYE.
+fn hang_up_to_nobody(dir: &Path) -> Outcome {
+    let (mut pbx, setup) = mortal_pbx(dir, "udp")?;
+    let mut phone = Phone::start(dir, &setup, &["call", "602", "--duration", "5s"])?;
+    phone.wait_for("media.stats", Duration::from_secs(10))?;
+    pbx.kill()?;
+    let done = phone.finish(Duration::from_secs(45))?;
+    done.expect_code(0)?;
+    let (told, took) = (ended_by(&done, "local")?, done.took.as_secs_f64());
+    if took > 15.0 {
+        Err(format!("ran for {took:.1} s"))
+    } else {
+        Ok(format!("{told}, exit code 0 {took:.1} s after the start"))
+    }
+}
+
+/// The whole PBX vanishes, as in a power cut: the call ends by itself, soon, with the right words and exit code.
+fn pbx_killed(dir: &Path, transport: &'static str) -> Outcome {
+    let (mut pbx, setup) = mortal_pbx(dir, transport)?;
     let mut phone = Phone::start(dir, &setup, &["call", "602", "--media-timeout", "3s"])?;
     phone.wait_for("call.answered", Duration::from_secs(10))?;
     // Sound has come, so what follows is its loss.
     phone.wait_for("media.stats", Duration::from_secs(5))?;
     phone.wait_for("media.stats", Duration::from_secs(5))?;
-    pbx.kill()?;
     let killed = std::time::Instant::now();
+    pbx.kill()?;
     let done = phone.finish(Duration::from_secs(45))?;
     let after = killed.elapsed().as_secs_f64();
     done.expect_code(14)?.expect_slug("media.peer-gone")?;
@@ -276,64 +305,4 @@ fn pbx_killed(dir: &Path, transport: &'static str) -> Outcome {
         return Err(format!("ended {after:.1} s after the PBX; the time-out is 3 s"));
     }
     Ok(format!("exit code 14, media.peer-gone, {after:.1} s after the PBX with a time-out of 3 s"))
-}
-
-/// PESQ of the speech in `heard` at or over what the codec must keep, its level within 6 dB of what was said.
-pub(crate) fn heard_speech(bench: &Bench, heard: &Sound, codec: &str) -> Outcome {
-    heard_speech_at(bench, heard, codec, 0.0)
-}
-
-/// The same where the other end's codec is known to shift the level by `shift` dB.
-pub(crate) fn heard_speech_at(bench: &Bench, heard: &Sound, codec: &str, shift: f64) -> Outcome {
-    let (band, least) = codec_band(codec);
-    let (mos, at) = speech(&bench.speech, heard, band)?;
-    let kind = match band {
-        Band::Narrow => "narrowband",
-        Band::Wide => "wideband",
-    };
-    let louder = heard.cut(at.lag, bench.speech.seconds()).level_db() - bench.speech.level_db();
-    let figures = format!("PESQ {mos:.2} {kind}, correlation {:.2}, level {louder:+.1} dB", at.correlation);
-    if mos >= least && (louder - shift).abs() <= 6.0 {
-        Ok(figures)
-    } else {
-        Err(format!("{figures}; should be {least}, within 6 dB of {shift:+} dB"))
-    }
-}
-
-/// A tone of `hz` for at least `seconds`, SNR ≥ 25 dB, gaps ≤ 1 %.
-pub(crate) fn heard_tone(heard: &Sound, hz: f64, seconds: f64) -> Outcome {
-    heard_tone_over(heard, hz, 25.0, seconds)
-}
-
-/// The same with another least SNR.
-fn heard_tone_over(heard: &Sound, hz: f64, snr_db: f64, seconds: f64) -> Outcome {
-    let tone = measure_tone(heard)?;
-    let figures =
-        format!("{:.1} Hz, SNR {:.1} dB, gaps {:.1} %, {:.1} s", tone.hz, tone.snr_db, tone.gaps * 100.0, tone.seconds);
-    let good = (tone.hz - hz).abs() < 1.0 && tone.snr_db >= snr_db && tone.gaps <= 0.01 && tone.seconds >= seconds;
-    if good { Ok(figures) } else { Err(format!("{figures}; should be {hz} Hz, {snr_db} dB, 1 %, {seconds} s")) }
-}
-
-fn expect_codec(done: &Finished, codec: &str) -> Result<(), String> {
-    let told = done.event("call.answered")?["audio"]["codec"].as_str().unwrap_or("none").to_ascii_lowercase();
-    if told == codec { Ok(()) } else { Err(format!("codec {told} instead of {codec}")) }
-}
-
-fn ended_by(done: &Finished, who: &str) -> Outcome {
-    let ended = done.event("call.ended")?;
-    if ended["by"] == who {
-        Ok(format!("call.ended by {who} after {:.1} s", seconds_of(ended)))
-    } else {
-        Err(format!("ended by {}", ended["by"]))
-    }
-}
-
-/// How long the call was up, as told.
-fn seconds_of(ended: &serde_json::Value) -> f64 {
-    ended["duration_s"].as_f64().or_else(|| ended["duration_ms"].as_f64().map(|ms| ms / 1000.0)).unwrap_or(0.0)
-}
-
-fn expect_digits(done: &Finished, digits: &str) -> Outcome {
-    let heard = done.digits();
-    if heard == digits { Ok(format!("heard {heard}")) } else { Err(format!("heard {heard:?} instead of {digits}")) }
 }

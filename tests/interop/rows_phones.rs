@@ -1,9 +1,9 @@
 //! Direct calls with other phones, no server between.
 
 use crate::docker::{free_port, rtp_ports, until};
+use crate::judge::heard_speech_at;
 use crate::peers::{Kind, PeerPhone, in_use};
 use crate::phone::{Phone, Setup};
-use crate::rows_pbx::heard_speech_at;
 use crate::sound::Sound;
 use crate::{Bench, Outcome, Row};
 use std::path::Path;
