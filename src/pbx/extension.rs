@@ -105,6 +105,11 @@ impl ExtensionCall {
                     }
                 }
             }
+            // The ACK owed us an answer (RFC 3261 §13.2.2.4).
+            CallEvent::Established { .. } if self.negotiator.has_local_offer() => {
+                self.stop(desk);
+                Fate::Over
+            }
             CallEvent::Established { .. } => {
                 if !self.answered {
                     self.answered = true;
@@ -118,11 +123,12 @@ impl ExtensionCall {
                 desk.leave(self.call);
                 Fate::Over
             }
-            CallEvent::OfferRefused { .. } => {
+            // A change is over; should it have left our offer unanswered, the session stays as it was.
+            CallEvent::OfferRefused { .. } | CallEvent::ChangeDone => {
                 self.negotiator.rollback();
                 Fate::Lives
             }
-            CallEvent::Routed { .. } | CallEvent::Ringing { .. } | CallEvent::ChangeDone => Fate::Lives,
+            CallEvent::Routed { .. } | CallEvent::Ringing { .. } => Fate::Lives,
         }
     }
 

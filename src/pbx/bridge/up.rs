@@ -41,6 +41,11 @@ impl Bridge {
         let from_caller = call == self.caller.call;
         let (near, far) = if from_caller { (&mut self.caller, callee) } else { (callee, &mut self.caller) };
         match event {
+            // The ACK owed us the answer to the callee's offer (RFC 3261 §13.2.2.4).
+            CallEvent::Established { .. } if from_caller && near.received.is_none() => {
+                self.stop(desk);
+                return Fate::Over;
+            }
             CallEvent::Established { .. } => {
                 if from_caller && !std::mem::replace(established, true) {
                     desk.report(&self.from, &self.to, "answered", None);

@@ -408,3 +408,23 @@ fn phones_behind_nat_are_reached_along_their_flows() {
     let bye = lab.request(&alice);
     assert_eq!((bye.method, bye.uri.to_string()), (Method::Bye, "sip:alice@10.0.0.7".to_owned()));
 }
+
+#[test]
+fn a_caller_whose_ack_lacks_the_answer_it_owes_ends_the_call() {
+    let (mut lab, mut alice, bob) = world();
+    let mut invite = alice.invite("sip:bob@pbx.example");
+    invite.body.clear();
+    invite.headers.remove(&HeaderName::CONTENT_TYPE);
+    let sent = alice.ask(&mut lab, invite);
+    let received = lab.request(&bob);
+    bob.answer(&mut lab, &received, 200, ANSWER);
+    let ok = lab.response(&alice);
+    assert_eq!(lab.request(&bob).method, Method::Ack);
+    alice.ack(&mut lab, &sent, &ok);
+    for phone in [&alice, &bob] {
+        let bye = lab.request(phone);
+        assert_eq!(bye.method, Method::Bye);
+        phone.answer(&mut lab, &bye, 200, "");
+    }
+    lab.assert_quiet();
+}

@@ -190,3 +190,37 @@ fn a_session_that_hears_nothing_any_more_is_hung_up() {
     lab.media(opened(&lab).0, MediaEvent::RtpLost);
     assert_eq!(lab.request(&alice).method, Method::Bye);
 }
+
+#[test]
+fn an_ack_without_the_answer_it_owes_ends_the_call() {
+    let (mut lab, mut alice) = (Lab::new(), alice());
+    let mut invite = alice.invite("sip:600@pbx.example");
+    invite.body.clear();
+    invite.headers.remove(&HeaderName::CONTENT_TYPE);
+    let invite = alice.ask(&mut lab, invite);
+    let ok = lab.response(&alice);
+    alice.ack(&mut lab, &invite, &ok);
+    let bye = lab.request(&alice);
+    assert_eq!(bye.method, Method::Bye);
+    alice.answer(&mut lab, &bye, 200, "");
+    lab.assert_quiet();
+}
+
+#[test]
+fn a_change_without_offer_that_is_never_answered_does_not_stand_in_the_way_of_the_next() {
+    let (mut lab, mut alice) = (Lab::new(), alice());
+    let invite = call(&mut lab, &mut alice, "600");
+    let ok = lab.response(&alice);
+    let mut dialog = alice.ack(&mut lab, &invite, &ok);
+    let change = alice.inside(&mut dialog, Method::Invite);
+    lab.send(alice.addr, &change.encode());
+    assert_eq!(lab.response(&alice).status.code(), 200);
+    let mut ack = dialog.ack_for(&change).expect("an ACK");
+    alice.stamp(&mut ack);
+    lab.send(alice.addr, &ack.encode());
+    let mut change = alice.inside(&mut dialog, Method::Invite);
+    change.headers.push(HeaderName::CONTENT_TYPE, "application/sdp");
+    change.body = OFFER.into();
+    lab.send(alice.addr, &change.encode());
+    assert_eq!(lab.response(&alice).status.code(), 200);
+}
