@@ -11,8 +11,11 @@
 //! [`CallCommand::Answer`]. Who owns the call wires a negotiator to them, or another call (the PBX bridge).
 //! A call in `Closing` is over for its owner and only minds its open transactions.
 
+mod answered;
 mod api;
 mod calls;
+mod change;
+mod forks;
 mod incoming;
 mod leg;
 mod outgoing;
@@ -30,8 +33,9 @@ use crate::id::AccountId;
 use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
 use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 use crate::time::Instant;
+use answered::Answered;
 use calls::Cx;
-use incoming::{Answered, Incoming};
+use incoming::Incoming;
 use leg::Leg;
 use outgoing::{Calling, Phase, Sent};
 use redirect::Redirects;

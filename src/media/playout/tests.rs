@@ -349,6 +349,26 @@ fn the_pause_after_comfort_noise_is_filled_with_it_until_sound_comes_again() {
 }
 
 #[test]
+fn noise_that_is_renewed_lasts_as_long_as_the_pause_and_else_half_a_minute() {
+    let mut call = Call::new("pcmu");
+    for n in 0..50 {
+        call.turn(n);
+    }
+    for update in 0..6 {
+        comfort(&mut call, 50 + update, 50);
+        for _ in 0..1000 {
+            call.pull();
+        }
+    }
+    let late = |call: &Call| level(&call.heard[call.heard.len() - 8000..]);
+    assert!((late(&call) + 50.0).abs() < 2.0, "{}", late(&call));
+    for _ in 0..2200 {
+        call.pull();
+    }
+    assert!(late(&call) < -90.0, "{}", late(&call));
+}
+
+#[test]
 fn a_packet_lost_before_the_pause_is_concealed_and_the_noise_follows() {
     let mut call = Call::new("pcmu");
     for n in 0..50 {
