@@ -311,6 +311,17 @@ const CHECKLIST: &[Subject] = &[
                     "a_request_under_another_tag_of_the_peer_finds_no_dialog",
                 ]),
             ),
+            (
+                "the dialogs of one call are told apart by the peer's tag, and BYEs that cross are both accepted",
+                Tests(&["the_bye_of_a_fork_that_lost_does_not_end_the_call", "byes_that_cross_are_both_accepted"]),
+            ),
+            (
+                "a change that is refused moves nothing, one that finds nobody ends the call",
+                Tests(&[
+                    "a_refused_change_leaves_the_remote_target_where_it_was",
+                    "a_change_that_the_peer_does_not_know_or_does_not_answer_ends_the_call",
+                ]),
+            ),
             ("tags may be absent as in RFC 2543", Tests(&["an_absent_tag_of_an_old_peer_is_empty_and_stays_away"])),
         ],
     },
@@ -344,8 +355,12 @@ const CHECKLIST: &[Subject] = &[
                 Tests(&["a_collision_of_re_invites_is_491_to_both_and_both_come_through_later"]),
             ),
             (
-                "a second offer before the answer to the first is 500 with Retry-After",
-                Tests(&["a_change_during_a_change_waits"]),
+                "a second offer before the answer to the first is 500 with Retry-After, while ours is open 491",
+                Tests(&[
+                    "an_offer_before_the_answer_to_the_first_is_500_and_moves_no_remote_target",
+                    "a_change_during_a_change_waits",
+                    "a_change_before_the_answer_to_our_offer_has_to_wait",
+                ]),
             ),
             (
                 "one before the ACK shows that our 2xx arrived",
@@ -384,6 +399,7 @@ const CHECKLIST: &[Subject] = &[
                     "nobody_here_answers_within_the_ring_timeout",
                 ]),
             ),
+            ("ringing is told again each minute", Tests(&["the_caller_is_told_every_minute_that_it_still_rings"])),
             (
                 "early media is heard, and the microphone waits for the answer",
                 Tests(&["early_media_is_heard_but_the_microphone_stays_shut_until_the_answer"]),
@@ -417,6 +433,7 @@ const CHECKLIST: &[Subject] = &[
                     "a_registrar_and_a_proxy_that_both_ask_both_get_an_answer",
                     "of_several_challenges_the_strongest_known_one_is_answered_once",
                     "proxies_in_a_row_each_see_their_credentials_again",
+                    "a_proxy_and_the_registrar_behind_it_may_ask_in_realms_of_their_own",
                 ]),
             ),
             (
@@ -504,6 +521,7 @@ const CHECKLIST: &[Subject] = &[
                 Tests(&[
                     "the_next_server_is_tried_after_silence_or_503_with_a_branch_of_its_own",
                     "when_every_server_is_overloaded_each_is_asked_once",
+                    "the_next_address_of_the_server_is_tried_when_one_is_overloaded",
                 ]),
             ),
             (
@@ -548,6 +566,10 @@ const CHECKLIST: &[Subject] = &[
                     "a_call_rings_is_answered_and_relayed_and_the_callee_hangs_up",
                     "unknown_users_are_404_absent_ones_480_and_the_last_hop_483",
                 ]),
+            ),
+            (
+                "the last hop is where the request wanted to go",
+                Tests(&["a_request_that_has_used_up_its_hops_has_arrived_all_the_same"]),
             ),
             ("Vias, routes and headers have their caps", Tests(&["the_caps_hold_and_not_one_less"])),
         ],

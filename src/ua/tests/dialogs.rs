@@ -118,7 +118,7 @@ fn a_change_before_the_answer_to_our_offer_has_to_wait() {
 }
 
 #[test]
-fn a_request_refused_while_it_rings_does_not_move_the_remote_target() {
+fn an_offer_before_the_answer_to_the_first_is_500_and_moves_no_remote_target() {
     let mut phone = Phone::new(UaConfig::default());
     phone.receive(invite("1", Some(OFFER)));
     let ringing = phone.response(180);
@@ -126,7 +126,8 @@ fn a_request_refused_while_it_rings_does_not_move_the_remote_target() {
         let mut request = inside(method, seq, &ringing);
         request.headers.set(HeaderName::CONTACT, "<sip:bob@198.51.100.66>");
         phone.receive(request);
-        phone.response(code);
+        let seconds = phone.response(code).headers.seconds(&HeaderName::RETRY_AFTER);
+        assert_eq!(seconds.is_some_and(|seconds| seconds <= 10), code == 500, "{code}");
     }
     phone.command(Command::Answer { call: CallHandle(1), audio: None }).expect("it rings");
     let ok = phone.response(200);
