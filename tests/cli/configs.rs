@@ -51,6 +51,26 @@ fn every_mistake_is_told_at_once_with_its_place_and_what_was_meant() {
 }
 
 #[test]
+fn no_finding_shows_a_password() {
+    let home = Home::new();
+    let canary = crate::kit::CANARY;
+    let account = "[account.work]\nserver = \"a\"\nuser = \"b\"\n";
+    for line in [
+        format!("pasword = \"{canary}\""),
+        format!("password = \"{canary}"),
+        format!("password = \"{canary}\"\npassword_env = \"X\""),
+        format!("password = [\"{canary}\"]"),
+        format!("passphrase = \"{canary}\""),
+    ] {
+        home.write("bad.toml", &format!("{account}{line}\n"));
+        for more in [&[][..], &["--json"], &["-vvv"]] {
+            let done = home.run(&[&["config", "check", "-c", "bad.toml"], more].concat()).expect(3, &["bad.toml"]);
+            assert!(!done.out.contains(canary) && !done.err.contains(canary), "{line}:\n{}{}", done.out, done.err);
+        }
+    }
+}
+
+#[test]
 fn findings_are_objects_with_json() {
     let home = Home::new();
     home.write("broken.toml", BROKEN);

@@ -97,7 +97,7 @@ impl Finding {
             }
             return text;
         };
-        let mut snippet = Snippet::source(source)
+        let mut snippet = Snippet::source(masked(source))
             .path(self.file.as_str())
             .annotation(AnnotationKind::Primary.span(span).label(label.as_str()));
         let other = self.other.as_ref().map(|(range, label)| (range.clone(), visible(label)));
@@ -117,6 +117,38 @@ fn visible(text: &str) -> String {
     out
 }
 
+/// `source` with every value that may be a password replaced by asterisks, byte for byte, so that places stay the same.
+/// Keys are judged by their look: a misspelt `pasword` holds a password too.
+fn masked(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    for line in source.split_inclusive('\n') {
+        let secret = line.match_indices('=').find(|(at, _)| {
+            let name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+            let before = line[..*at].trim_end_matches([' ', '\t', '"', '\'']);
+            is_secret(before.rsplit(|c| !name(c)).next().unwrap_or_default())
+        });
+        let Some((at, _)) = secret else {
+            out += line;
+            continue;
+        };
+        let (shown, hidden) = line.split_at(at + 1);
+        out += shown;
+        out.extend(hidden.chars().flat_map(|c| {
+            let kept = c.is_whitespace();
+            std::iter::repeat_n(if kept { c } else { '*' }, if kept { 1 } else { c.len_utf8() })
+        }));
+    }
+    out
+}
+
+/// Whether a key of this name holds a secret, and not the way to one.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let way = ["_command", "_env", "_file"].iter().any(|end| key.ends_with(end));
+    let looks = ["pass", "pasw", "pwd", "secret", "token"].iter().any(|part| key.contains(part));
+    !way && (looks || strsim::jaro_winkler(&key, "password") >= 0.8)
+}
+
 /// The one of `known` that `word` was probably meant to be.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
@@ -125,4 +157,36 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .filter(|(distance, likeness, k)| (*distance <= 2 && *distance < k.len().max(1)) || *likeness >= 0.85)
         .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
         .map(|(_, _, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_hidden_whatever_their_key_is_called() {
+        for line in [
+            "password = \"canary\"",
+            "pasword = \"canary\" # canary",
+            "passwd=\"canary\"",
+            "\"password\" = 'canary'",
+            "account.work.password = \"canary",
+            "[account]\nwork = { server = \"x\", password = \"canary\" }",
+            "passwort = \"cänary-canary\"",
+            "pssword = \"canary\"",
+        ] {
+            let shown = masked(line);
+            assert!(!shown.contains("canary"), "{line}: {shown}");
+            assert_eq!(shown.len(), line.len());
+        }
+    }
+
+    #[test]
+    fn what_is_no_password_is_shown() {
+        for line in
+            ["password_command = \"pass show sip/work\"", "pasword_command = \"x\"", "port = 5060", "user = \"a\"\n"]
+        {
+            assert_eq!(masked(line), line);
+        }
+    }
 }
