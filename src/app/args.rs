@@ -135,7 +135,7 @@ pub struct Call {
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub codecs: Vec<String>,
     /// Send these digits once the call is answered; `,` waits half a second
-    #[arg(long, value_name = "DIGITS")]
+    #[arg(long, value_name = "DIGITS", value_parser = digits)]
     pub dtmf: Option<String>,
     /// Hang up after so long
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -275,6 +275,13 @@ pub struct Init {
 
 fn time(text: &str) -> Result<Duration, String> {
     duration(text).ok_or_else(|| "a number and ms, s, m or h, such as 30s".to_owned())
+}
+
+fn digits(text: &str) -> Result<String, String> {
+    match text.chars().find(|c| !matches!(c, '0'..='9' | '*' | '#' | 'A'..='D' | ',')) {
+        Some(c) => Err(format!("`{c}` is no DTMF digit; these are 0-9 * # A-D and `,` for a pause")),
+        None => Ok(text.to_owned()),
+    }
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

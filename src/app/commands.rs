@@ -136,14 +136,14 @@ pub(crate) fn listen(options: &Listen, cli: &Cli, console: &mut Console) -> Resu
 /// `bellwire register`
 pub(crate) fn register(options: &Register, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
     let (mut config, loaded) = config(cli, console)?;
+    if config.accounts.is_empty() {
+        return Err(no_account(&loaded).into());
+    }
     if let Some(name) = &options.account {
         find(&config, name)?;
         config.accounts.retain(|a| a.name == *name);
     }
     config.accounts.iter_mut().for_each(|a| a.register = true);
-    if config.accounts.is_empty() {
-        return Err(no_account(&loaded).into());
-    }
     let ua = setup::ua(&config)?;
     let mut phone = Phone::new(&config, &cli.global, console)?;
     let bound = phone.bind(&setup::binds(&config))?;
