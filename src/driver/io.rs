@@ -198,7 +198,7 @@ impl Io {
         }
         let token = self.fresh_token();
         let from = self.config.interface;
-        let opened = Connection::open(engine, conn, peer, from);
+        let opened = Connection::open(engine, conn, peer, from, self.config.sip_dscp);
         match opened.and_then(|connection| self.insert(token, Entry::Stream(connection))) {
             Ok(()) => None,
             Err(error) => Some(Answer::Failed(conn, fault(&error))),

@@ -24,16 +24,24 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn bind(engine: EngineId, id: ListenerId, addr: SocketAddr) -> io::Result<Self> {
+    /// Binds; what is accepted inherits the mark.
+    pub(super) fn bind(engine: EngineId, id: ListenerId, addr: SocketAddr, dscp: u8) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), None)?;
         socket.set_reuse_address(true)?; // a port of connections in TIME_WAIT can be bound again
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        mark(&socket, addr, dscp);
         socket.bind(&addr.into())?;
         socket.listen(128)?;
         Ok(Self { engine, id, socket: TcpListener::from_std(socket.into()), paused: None })
     }
+}
+
+/// Marks what a socket sends; a system that refuses sends unmarked.
+fn mark(socket: &Socket, addr: SocketAddr, dscp: u8) {
+    let class = u32::from(dscp) << 2;
+    let _ = if addr.is_ipv4() { socket.set_tos_v4(class) } else { socket.set_tclass_v6(class) };
 }
 
 /// Where a connection is in its life.
@@ -70,10 +78,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect, from `from` where that is given.
-    pub(super) fn open(engine: EngineId, id: ConnId, peer: SocketAddr, from: Option<IpAddr>) -> io::Result<Self> {
+    /// Begins to connect, from `from` where that is given (but loopback is only reached from itself).
+    pub(super) fn open(
+        engine: EngineId,
+        id: ConnId,
+        peer: SocketAddr,
+        from: Option<IpAddr>,
+        dscp: u8,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking().cloexec(), None)?;
-        if let Some(ip) = from.filter(|ip| ip.is_ipv4() == peer.is_ipv4()) {
+        mark(&socket, peer, dscp);
+        if let Some(ip) = from.filter(|ip| ip.is_ipv4() == peer.is_ipv4() && !peer.ip().is_loopback()) {
             socket.bind(&SocketAddr::new(ip, 0).into())?;
         }
         match socket.connect(&peer.into()) {

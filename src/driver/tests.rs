@@ -230,6 +230,18 @@ fn a_released_pair_is_free_again() {
 }
 
 #[test]
+fn a_listener_on_any_port_takes_the_number_of_the_datagram_socket_if_it_is_free() {
+    let any = at("127.0.0.1:0");
+    let both = [Protocol::Udp, Protocol::Tcp].map(|protocol| Bind { protocol, addr: any });
+    // Another program may hold the number for TCP: then any other will do, so one success of several counts.
+    let same = (0..5).any(|_| {
+        let bound = driver().bind(&both).expect("any port");
+        bound.sockets[0].local == bound.listeners[0].local
+    });
+    assert!(same);
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
     let _keep = UdpSocket::bind(taken).expect("bound again");

@@ -113,7 +113,14 @@ impl Loop {
                     Entry::Sip { engine, socket }
                 }
                 Protocol::Tcp => {
-                    let listener = Listener::bind(engine, ListenerId(number), addr).map_err(failed)?;
+                    // Any port: rather the one that the datagram socket got, so that one number reaches us both ways.
+                    let same = bound.sockets.iter().map(|bound| bound.local);
+                    let same = same.filter(|local| addr.port() == 0 && local.ip() == addr.ip()).next_back();
+                    let (id, dscp) = (ListenerId(number), self.io.config.sip_dscp);
+                    let listener = match same.map(|addr| Listener::bind(engine, id, addr, dscp)) {
+                        Some(Ok(listener)) => listener,
+                        Some(Err(_)) | None => Listener::bind(engine, id, addr, dscp).map_err(failed)?,
+                    };
                     let local = listener.socket.local_addr().map_err(failed)?;
                     bound.listeners.push(BoundListener { listener: listener.id, protocol, local });
                     Entry::Listener(listener)

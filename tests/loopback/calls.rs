@@ -51,8 +51,17 @@ pub fn silent(tone: f64, heard: &str) -> String {
     format!("input = \"tone:{tone}\"\noutput = \"file:{heard}\"\ncodecs = [\"pcmu\"]")
 }
 
-/// The tone in a recording: right frequency, long enough, mostly without gap. How clean it is on an idle machine is
-/// measured elsewhere; this one runs twenty programs and may be short of time.
+/// Which share of a recording may be gaps: hardly any, unless more wants to run than there are processors. Twenty programs
+/// that pace packets cannot be on time then, and what is missing says nothing about them.
+fn most_gaps() -> f64 {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load.split(' ').next().and_then(|figure| figure.parse().ok()).unwrap_or(0.0);
+    let processors = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+    println!("load {load} on {processors} processors");
+    if load > processors { 0.5 } else { 0.05 }
+}
+
+/// The tone in a recording: right frequency, long enough, hardly a gap.
 #[track_caller]
 pub fn assert_tone(path: &Path, hz: f64, seconds: f64) {
     let heard = Sound::read(path, 0).unwrap_or_else(|e| panic!("{e}"));
@@ -60,7 +69,7 @@ pub fn assert_tone(path: &Path, hz: f64, seconds: f64) {
     println!("{}: {tone:?}", path.display());
     assert!((tone.hz - hz).abs() < 2.0, "{}: {} Hz instead of {hz}", path.display(), tone.hz);
     assert!(tone.seconds >= seconds, "{}: only {:.1} s", path.display(), tone.seconds);
-    assert!(tone.gaps <= 0.25, "{}: {:.1} % gaps", path.display(), tone.gaps * 100.0);
+    assert!(tone.gaps <= most_gaps(), "{}: {:.1} % gaps", path.display(), tone.gaps * 100.0);
 }
 
 fn ready_port(running: &Running, kind: &str) -> u16 {

@@ -73,7 +73,7 @@ impl Net {
     }
 
     /// Shows the marks of all UDP packets that come to a namespace: runs this test program there.
-    fn sniff(home: &Home, space: &str, seconds: u32) -> std::process::Child {
+    fn sniff(home: &Home, space: &str, seconds: u32, tcp: bool) -> std::process::Child {
         let mut command = Command::new("ip");
         let own = std::env::current_exe().expect("this program has a path");
         command.args(["netns", "exec", space]).arg(own).args([
@@ -83,6 +83,9 @@ impl Net {
             "--nocapture",
         ]);
         home.settle(&mut command);
+        if tcp {
+            command.env("SNIFF_TCP", "1");
+        }
         let child = command.env("SNIFF_SECONDS", seconds.to_string()).stdout(Stdio::piped()).spawn();
         child.expect("the sniffer starts")
     }
@@ -101,7 +104,9 @@ impl Drop for Net {
 #[ignore = "a helper that the tests of this file start"]
 fn sniffer() {
     let Some(seconds) = std::env::var("SNIFF_SECONDS").ok().and_then(|text| text.parse().ok()) else { return };
-    let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)).expect("root may open a raw socket");
+    let tcp = std::env::var_os("SNIFF_TCP").is_some();
+    let protocol = if tcp { Protocol::TCP } else { Protocol::UDP };
+    let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol)).expect("root may open a raw socket");
     socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket");
     let (end, mut seen, mut packet) = (Instant::now() + Duration::from_secs(seconds), BTreeSet::new(), [0; 2048]);
     println!("sniffing");
@@ -113,6 +118,7 @@ fn sniffer() {
         }
         let from = format!("{}.{}.{}.{}", packet[12], packet[13], packet[14], packet[15]);
         let kind = match packet[header + 8] {
+            _ if tcp => "tcp",
             0x80..=0xbf if (200..=204).contains(&packet[header + 9]) => "rtcp",
             0x80..=0xbf => "rtp",
             b'A'..=b'Z' => "sip",
@@ -236,7 +242,7 @@ fn packets_carry_the_marks_that_the_config_asks_for() {
     for (config, dscp) in [("", 46), ("dscp_audio = 10", 10), ("dscp_audio = 0", 0)] {
         home.write("host.toml", &audio(800, "host.wav", &format!("[network]\n{config}")));
         home.write("peer.toml", &audio(500, "peer.wav", "[network]\nport = 5060"));
-        let mut sniffer = Net::sniff(&home, &net.near, 8);
+        let mut sniffer = Net::sniff(&home, &net.near, 8, false);
         let listener =
             Net::start(&home, &net.near, &["listen", "--auto-answer", "--once", "--json", "-c", "peer.toml"]);
         listener.until("\"event\":\"ready\"");
@@ -253,6 +259,26 @@ fn packets_carry_the_marks_that_the_config_asks_for() {
         assert_eq!(marks("sip"), BTreeSet::from(["24".to_owned()]), "{seen}");
         assert_eq!(marks("rtp"), BTreeSet::from([dscp.to_string()]), "{config}: {seen}");
         assert!(marks("rtcp").is_subset(&BTreeSet::from([dscp.to_string()])), "{config}: {seen}");
+    }
+}
+
+#[test]
+fn sip_over_tcp_is_marked_at_both_ends() {
+    let home = Home::alone();
+    let Some(net) = with_net("DSCP on TCP") else { return };
+    home.write("host.toml", &audio(800, "host.wav", ""));
+    home.write("peer.toml", &audio(500, "peer.wav", "[network]\nport = 5060"));
+    let sniffers = [&net.near, &net.host].map(|space| Net::sniff(&home, space, 8, true));
+    let listener = Net::start(&home, &net.near, &["listen", "--auto-answer", "--once", "--json", "-c", "peer.toml"]);
+    listener.until("\"event\":\"ready\"");
+    let args = ["call", "sip:peer@10.71.1.2;transport=tcp", "--duration", "3s", "-c", "host.toml"];
+    Net::start(&home, &net.host, &args).wait().expect(0, &[]);
+    listener.wait().expect(0, &[]);
+    for (mut sniffer, from) in sniffers.into_iter().zip(["10.71.1.1", "10.71.1.2"]) {
+        let mut seen = String::new();
+        sniffer.stdout.take().expect("a pipe").read_to_string(&mut seen).unwrap();
+        assert!(sniffer.wait().unwrap().success(), "{seen}");
+        assert!(seen.contains(&format!("from={from} kind=tcp dscp=24")), "{seen}");
     }
 }
 
