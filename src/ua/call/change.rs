@@ -16,7 +16,7 @@ pub(super) enum Change {
     /// Nothing.
     None,
     /// The peer's waits for our owner's answer; `before` is the remote target that a refusal leaves in force.
-    Theirs { id: OfferId, txn: TxnId, request: Request, late: bool, before: Uri },
+    Theirs { id: OfferId, txn: TxnId, request: Box<Request>, late: bool, before: Uri },
     /// Our 2xx to the peer's waits for its ACK.
     Accepted { resend: Box<Resend>, late: bool },
     /// Ours waits for the way to the peer.
@@ -32,7 +32,7 @@ impl Call {
         let State::Established(session) = &mut self.state else { return };
         let local = cx.core.endpoint.route_back(&session.leg.flow).local;
         let body = sdp_of(&request.headers, &request.body);
-        session.change = Change::Theirs { id, txn, request, late: body.is_none(), before };
+        session.change = Change::Theirs { id, txn, request: Box::new(request), late: body.is_none(), before };
         cx.emit(match body {
             Some(body) => CallEvent::Offer { id, body, local },
             None => CallEvent::OfferWanted { id, local },
@@ -95,7 +95,7 @@ impl Call {
     fn take_change(&mut self, wanted: OfferId) -> Option<(TxnId, Request, bool, Uri)> {
         let State::Established(session) = &mut self.state else { return None };
         match std::mem::replace(&mut session.change, Change::None) {
-            Change::Theirs { id, txn, request, late, before } if id == wanted => Some((txn, request, late, before)),
+            Change::Theirs { id, txn, request, late, before } if id == wanted => Some((txn, *request, late, before)),
             change @ (Change::None
             | Change::Theirs { .. }
             | Change::Accepted { .. }

@@ -74,7 +74,7 @@ impl Session {
         match std::mem::replace(&mut self.change, Change::None) {
             Change::Theirs { txn, request, before, .. } if txn == cancelled => {
                 self.leg.dialog.restore_target(before);
-                Some(request)
+                Some(*request)
             }
             change @ (Change::None
             | Change::Theirs { .. }
