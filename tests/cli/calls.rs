@@ -1,7 +1,7 @@
 //! Every way a call, a registration or a ping can end: the text and the exit code.
 
 use crate::kit::{Home, Pbx, Running};
-use crate::peer::{Peer, Script};
+use crate::peer::{Echo, Peer, Script};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -288,4 +288,22 @@ fn a_sound_file_that_cannot_be_used_is_told_before_anybody_is_called() {
     home.write("text.wav", "no sound");
     home.run(&["call", "x@127.0.0.1", "--play", "text.wav"]).expect(12, &["it is no WAV file"]);
     home.run(&["call", "x@127.0.0.1", "--record", "no/folder.wav"]).expect(12, &["there is no folder no"]);
+}
+
+#[test]
+fn a_call_without_any_sound_from_them_is_told_while_it_goes_on() {
+    let home = Home::new();
+    let peer = Peer::start(Script::Echo(Echo::OneWay));
+    let target = format!("sip:deaf@{}", peer.addr);
+    let done = home.run(&["call", &target, "--null-audio", "--duration", "7s", "--json"]).expect(
+        0,
+        &[
+            "warning[media.no-incoming-audio]: you cannot hear ",
+            "no audio packet arrived in 5 s",
+            "  try:   interface = ",
+        ],
+    );
+    let warning = done.events("media.warning").remove(0);
+    assert_eq!(warning["slug"], "media.no-incoming-audio");
+    assert!(warning["text"].is_string() && warning["cause"].is_string() && warning["try"][0].is_string(), "{warning}");
 }

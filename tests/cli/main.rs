@@ -5,6 +5,7 @@
     clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "a test picks one case of many, fails loudly, and runs in real time where it must"
 )]
 
