@@ -36,6 +36,8 @@ impl MediaSession {
                 self.refused += 1;
                 return Handled::Done;
             }
+            // Who pauses or holds without a word still reports: it is not gone.
+            self.watch.last_packet = Some(turn.now);
             return self.handle_rtcp(turn, bytes);
         }
         self.handle_rtp(turn, source, bytes)

@@ -108,6 +108,63 @@ fn a_peer_that_vanishes_is_told_once_and_again_after_it_came_back() {
     assert_eq!(net.told(1), [&MediaEvent::FirstPacket, &MediaEvent::RtpLost, &MediaEvent::RtpLost]);
 }
 
+#[test]
+fn a_peer_that_is_silent_but_reports_is_not_gone() {
+    let mut net = Net::new(1);
+    let settings = MediaSettings { media_timeout: Some(ms(20_000)), ..MediaSettings::default() };
+    net.command(1, MediaCommand::Open { plan: plan(1, 9, &pcmu()), route: local(AudioSource::Silence), settings });
+    net.rtp(1, rtp_of(9), &packet(0, 5, &[0xFF; 160]));
+    for _ in 0..12 {
+        net.inject(rtcp_of(9), rtcp_of(1), vec![0x80, 201, 0, 1, 0, 0, 0, 5]);
+        net.run(ms(5000));
+    }
+    assert_eq!(net.told(1), [&MediaEvent::FirstPacket]);
+    net.run(ms(21_000));
+    assert_eq!(net.told(1), [&MediaEvent::FirstPacket, &MediaEvent::RtpLost]);
+}
+
+#[test]
+fn a_peer_that_pauses_with_comfort_noise_is_heard_as_noise() {
+    let mut net = Net::new(1);
+    net.open(1, plan(1, 9, &pcmu()), local(AudioSource::Silence));
+    let tape = net.listen(1, 8000);
+    for (turn, payload) in (0..50).zip(&tone_payloads(50)) {
+        net.rtp(1, rtp_of(9), &packet(turn, 5, payload));
+        net.run(ms(20));
+    }
+    // -50 dBov, then nothing for two seconds.
+    net.rtp(1, rtp_of(9), &RtpPacket { payload_type: 13, ..packet(50, 5, &[50]) });
+    net.run(ms(200));
+    heard(&tape);
+    net.run(ms(2000));
+    let pause = heard(&tape);
+    let power = pause.iter().map(|&s| f64::from(s).powi(2)).sum::<f64>() / pause.len() as f64;
+    assert!((10.0 * (power / 32_768.0_f64.powi(2)).log10() + 50.0).abs() < 2.0, "{power}");
+    assert_eq!(net.stats(1).lost, 0);
+}
+
+/// A peer that changes from PCMU to Opus within its stream: the clock of its timestamps changes with it (RFC 7160).
+#[test]
+fn jitter_is_told_at_the_clock_of_the_codec_in_use() {
+    let mut net = Net::new(1);
+    net.open(1, plan(1, 9, &[codec("pcmu", 0), codec("opus", 96)]), local(AudioSource::Silence));
+    let spec = crate::media::codec::by_name("opus").expect("built in");
+    let mut encoder = (spec.encoder)(&crate::media::codec::EncoderSettings::default()).expect("always made");
+    for turn in 0..200 {
+        let mut payload = vec![0; 200];
+        let sent = if turn < 50 {
+            packet(turn, 5, &[0xFF; 160])
+        } else {
+            let length = encoder.encode(&[0; 960], &mut payload).expect("a frame");
+            payload.truncate(length);
+            RtpPacket { payload_type: 96, timestamp: 8000 + turn * 960, ..packet(turn, 5, &payload) }
+        };
+        net.rtp(1, rtp_of(9), &sent);
+        net.run(ms(20));
+    }
+    assert!(net.stats(1).jitter_ms < 1.0, "{}", net.stats(1).jitter_ms);
+}
+
 /// Sound of 1000 Hz comes with the headers of `packets`; returns the recording.
 fn hear(packets: impl Iterator<Item = RtpPacket<'static>>) -> (Vec<i16>, MediaStats) {
     let mut net = Net::new(1);
