@@ -57,7 +57,7 @@ pub(crate) fn judge(sound: &[i16], hz: f64) -> Option<Tone> {
     let mut levels: Vec<f64> = within.iter().copied().filter(|level| loud(level)).collect();
     levels.sort_by(f64::total_cmp);
     // Frequency: the strongest of the candidates, half a second at a time, the median of all.
-    let sound = &sound[first * RATE / 200..(last + 1) * RATE / 200];
+    let sound = &sound[first * RATE / 200..((last + 1) * RATE / 200).min(sound.len())];
     let mut found: Vec<f64> = sound
         .chunks_exact(RATE / 2)
         .map(|piece| {
