@@ -89,14 +89,17 @@ fn serve(report: &Report, key: Key, name: &str, direction: Direction) {
                     is_released(&inbox, AGAIN);
                 }
                 again = true;
-                match watch(&open, &inbox, patience.more()) {
+                let finding = watch(&open, &inbox, patience.more());
+                let device = open.name.clone();
+                put_away(open);
+                match finding {
                     Finding::Released => return,
                     Finding::Slow(more) => {
                         patience = more;
                         continue;
                     }
                     Finding::Lost(cause) => {
-                        report.send(key, Opened::Failed("audio.device-lost", format!("{}: {cause}", open.name)));
+                        report.send(key, Opened::Failed("audio.device-lost", format!("{device}: {cause}")));
                     }
                 }
             }
@@ -107,6 +110,12 @@ fn serve(report: &Report, key: Key, name: &str, direction: Direction) {
             return;
         }
     }
+}
+
+/// Closes a stream on a thread of its own: a sound server that died may leave that hanging.
+fn put_away(open: Open) {
+    // Without another thread it is closed here and now, by dropping the closure.
+    let _ = std::thread::Builder::new().name("close".into()).stack_size(STACK).spawn(move || drop(open));
 }
 
 /// Whether an end is let go of within `patience`; faults of a stream that is closed by now do not matter.

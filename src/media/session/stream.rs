@@ -247,10 +247,11 @@ impl Stream {
         self.pull_credit = (self.pull_credit + passed + passed / 100).min(MOST_PULL);
         let mut wanted = self.sink.as_ref().and_then(SinkEnd::wanted_blocks).unwrap_or(0);
         if wanted == 0 {
-            self.sated += passed;
-            if self.sated >= STALL {
-                // The device has stopped: its sound is thrown away, so that it is fresh when it starts again.
-                wanted = (passed.as_millis() / BLOCK.as_millis()) as usize;
+            self.sated = (self.sated + passed).min(STALL * 10);
+            // The device has stopped: its sound is thrown away, so that it is fresh when it starts again.
+            while self.sated >= STALL + BLOCK {
+                self.sated = self.sated.saturating_sub(BLOCK);
+                wanted += 1;
             }
         } else {
             self.sated = Duration::ZERO;
