@@ -4,7 +4,8 @@ use super::wav;
 use crate::media::set::SoundSink;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant as Wall};
 /// Sound that a ring holds; a disk that stalls for longer costs samples.
 const RING_SECONDS: usize = 2;
 /// How often the rings are emptied.
-const ROUND: Duration = Duration::from_millis(100);
+const ROUND: Duration = Duration::from_millis(250);
 /// How often the header is brought up to date, so that a crash leaves a playable file.
 const HEADER: Duration = Duration::from_secs(1);
 /// Recordings that may be asked for faster than the disk opens files.
@@ -188,9 +189,7 @@ impl Recording {
 
     fn write_header(&mut self) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&wav::header(self.rate, self.written))?;
-        file.seek(SeekFrom::End(0)).map(|_| ())
+        file.write_all_at(&wav::header(self.rate, self.written), 0)
     }
 
     fn finish(mut self) {

@@ -172,7 +172,8 @@ fn an_engine_is_called_when_its_time_has_come_and_not_before() {
     driver.add_engine(engine, &Bound::default());
     assert_eq!(hear(&mut driver, &heard, 1), ["timeout"]);
     let late = driver.now() - due;
-    assert!(driver.now() >= due && late < Duration::from_millis(20), "{late:?} late");
+    // A bound for a machine that builds other things meanwhile.
+    assert!(driver.now() >= due && late < Duration::from_secs(2), "{late:?} late");
 }
 
 #[test]

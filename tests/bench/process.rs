@@ -41,6 +41,14 @@ pub(crate) fn threads(pid: u32) -> usize {
 
 /// Gives this process and all that it starts more of a shared machine, where the system allows it.
 pub(crate) fn raise() -> bool {
+    // Where sessions share the processor before processes do, this one needs a session of its own to count for more.
+    if std::path::Path::new("/proc/self/autogroup").exists() {
+        // Without a terminal to interrupt us, the end of who started us must do; a leader of a group stays where it is.
+        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+        if nix::unistd::setsid().is_ok() {
+            let _ = fs::write("/proc/self/autogroup", "-15");
+        }
+    }
     let pid = std::process::id().to_string();
     let done = std::process::Command::new("renice")
         .args(["-n", "-15", "-p", &pid])
