@@ -22,7 +22,7 @@ const FRAME: Duration = Duration::from_millis(20);
 const CLEAN_FRAMES: u16 = 20;
 
 /// Packets of RTP, each behind its length in two bytes: what is read is written and read again as the same, and a session
-/// that gets them plays clean sound again within 400 ms.
+/// that gets them (one input in four goes to one) plays clean sound again within 400 ms.
 pub fn rtp(input: &[u8]) {
     for bytes in split(input) {
         let Ok(packet) = RtpPacket::parse(bytes) else { continue };
@@ -33,17 +33,19 @@ pub fn rtp(input: &[u8]) {
         let length = packet.write(&mut buf).expect("what was read can be written");
         assert_eq!(RtpPacket::parse(&buf[..length]), Ok(packet), "a packet read and written is the same packet");
     }
-    let mut phone = Phone::new();
-    for bytes in split(input) {
-        phone.hear(phone.peer, bytes);
+    if super::one_in(4, input) {
+        let mut phone = Phone::new();
+        for bytes in split(input) {
+            phone.hear(phone.peer, bytes);
+        }
+        phone.assert_hears();
     }
-    phone.assert_hears();
 }
 
 /// Compound packets of RTCP, each behind its length: read twice they say the same, what they say is bounded by their
-/// length, and nothing in them stops the sound of a session or makes its figures absurd.
+/// length, and nothing in them stops the sound of a session (one input in four) or makes its figures absurd.
 pub fn rtcp(input: &[u8]) {
-    let mut phone = Phone::new();
+    let mut phone = super::one_in(4, input).then(Phone::new);
     for bytes in split(input) {
         let (first, second) = (items(bytes), items(bytes));
         assert_eq!(first, second, "a packet says the same each time");
@@ -58,9 +60,13 @@ pub fn rtcp(input: &[u8]) {
                 assert_eq!(items(&buf[..length]), [Item::Block { from: 1, block }], "a block comes through");
             }
         }
-        phone.hear_control(bytes);
+        if let Some(phone) = &mut phone {
+            phone.hear_control(bytes);
+        }
     }
-    phone.assert_hears();
+    if let Some(mut phone) = phone {
+        phone.assert_hears();
+    }
 }
 
 fn items(bytes: &[u8]) -> Vec<Item> {

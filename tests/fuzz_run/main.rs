@@ -70,14 +70,14 @@ const HARNESSES: &[Harness] = &[
         run: bellwire::fuzz::softphone,
         corpus: corpus::sip_messages,
         kind: Kind::Message,
-        tries: 10_000,
+        tries: 4_000,
     },
     Harness {
         name: "switchboard",
         run: bellwire::fuzz::switchboard,
         corpus: corpus::sip_messages,
         kind: Kind::Message,
-        tries: 10_000,
+        tries: 4_000,
     },
 ];
 
@@ -88,15 +88,20 @@ const PLANTED: &[Harness] = &[
     Harness { name: "planted leak", run: leaks, corpus: corpus::streams, kind: Kind::Message, tries: 3_000 },
 ];
 
-fn panics(input: &[u8]) {
-    assert!(!input.windows(3).any(|found| found == b"BYE"), "planted");
+/// True once, long after the corpus itself has been read.
+fn is_time() -> bool {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    CALLS.fetch_add(1, Ordering::Relaxed) == 1_000
 }
 
-fn dawdles(input: &[u8]) {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if input.windows(3).any(|found| found == b"BYE") && !DONE.swap(true, Ordering::Relaxed) {
+fn panics(_: &[u8]) {
+    assert!(!is_time(), "planted");
+}
+
+fn dawdles(_: &[u8]) {
+    if is_time() {
         let start = processor_time();
-        while processor_time() - start < SLOWEST {}
+        while processor_time() - start <= SLOWEST {}
     }
 }
 
@@ -187,7 +192,7 @@ fn run(harness: &Harness) -> Result<String, String> {
     let corpus = (harness.corpus)();
     let planted = PLANTED.iter().any(|planted| planted.name == harness.name);
     let wanted = setting("FUZZ_TRIES").filter(|_| !planted);
-    let tries = wanted.map_or(harness.tries, |tries| tries * harness.tries / 100_000);
+    let tries = wanted.map_or(harness.tries, |tries| (tries * harness.tries / 100_000).max(1));
     let seed = setting("FUZZ_SEED").unwrap_or(1);
     let mut mutator = Mutator::new(seed, harness.kind, &corpus);
     for input in &corpus {
@@ -197,7 +202,7 @@ fn run(harness: &Harness) -> Result<String, String> {
     static INPUT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
     std::thread::spawn(|| watch(&TURN, &INPUT));
     let before = resident("VmRSS:");
-    let start = Instant::now();
+    let start = processor_time();
     let mut slowest = Duration::ZERO;
     for turn in 0..tries {
         let input = mutator.draw();
@@ -218,8 +223,8 @@ fn run(harness: &Harness) -> Result<String, String> {
         slowest = slowest.max(took);
     }
     let growth = grown(before)?;
-    let took = start.elapsed();
-    Ok(format!("{tries} inputs in {took:.1?}, slowest {slowest:.1?}, memory grew by {growth} KiB"))
+    let took = processor_time() - start;
+    Ok(format!("{tries} inputs in {took:.1?} of processor, slowest {slowest:.1?}, memory grew by {growth} KiB"))
 }
 
 /// Ends the process when an input does not come to an end.

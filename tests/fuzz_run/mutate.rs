@@ -246,7 +246,7 @@ impl<'a> Mutator<'a> {
             0 => drop(lines.remove(at)),
             1 => lines.insert(at, lines[at].clone()),
             2 => {
-                let many = self.one_of(&[3, 65, 300]);
+                let many = self.one_of(&[2, 3, 5, 9, 33, 65, 300]);
                 let line = lines[at].clone();
                 lines.splice(at..at, std::iter::repeat_n(line, many));
             }

@@ -176,6 +176,17 @@ fn a_config_nested_without_end_is_a_finding() {
     }
 }
 
+#[test]
+fn of_very_many_findings_the_first_hundred_are_shown_and_the_rest_counted() {
+    let text: String = (0..3_000).map(|n| format!("nothing_{n} = 1\n")).collect();
+    let source = Source { file: "c.toml".into(), text, dir: "/".into(), exposed: false };
+    let loaded = Loaded::read(vec![source], &Overrides::default());
+    assert_eq!(loaded.findings.len(), 3_000);
+    let shown = loaded.render(false);
+    assert_eq!(shown.matches("--> c.toml:").count(), 100);
+    assert!(shown.contains("… and 2900 more\n"), "{}", &shown[shown.len() - 200..]);
+}
+
 /// A PBX and somebody who may register there.
 struct Registrar {
     town: Town,

@@ -27,6 +27,9 @@ use toml::de::DeTable;
 /// The example with every key, which `config init --full` writes.
 pub const FULL: &str = include_str!("../../../config/softphone.toml");
 
+/// The most findings that are shown at once: each is drawn with its lines, and nobody reads more.
+const MOST_SHOWN: usize = 100;
+
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -285,10 +288,13 @@ impl Loaded {
     /// All findings as a person reads them, with a last line that counts them; empty if there are none.
     pub fn render(&self, colour: bool) -> String {
         let mut text = String::new();
-        for finding in &self.findings {
+        for finding in self.findings.iter().take(MOST_SHOWN) {
             let source = self.sources.iter().find(|s| s.file == finding.file).map_or("", |s| s.text.as_str());
             text += &finding.render(source, colour);
             text.push('\n');
+        }
+        if let Some(more) = self.findings.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0) {
+            text += &format!("… and {more} more\n");
         }
         let errors = self.findings.iter().filter(|f| f.severity == Severity::Error).count();
         if errors > 0 && !self.is_wrong_usage() {
