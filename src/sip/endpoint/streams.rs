@@ -51,7 +51,7 @@ impl Endpoint {
         let Some(flow) = self.flow_of(conn) else { return };
         let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.framer.push(bytes);
-        let mut messages = 0;
+        let (mut messages, mut pings) = (0, 0);
         // A message may close its own connection, so it is looked up each time.
         while let Some(connection) = self.connections.get_mut(conn) {
             match connection.framer.poll() {
@@ -60,6 +60,7 @@ impl Endpoint {
                     self.handle_wire(now, flow, &bytes);
                 }
                 Ok(Some(Frame::Ping)) => {
+                    pings += 1;
                     let pong = Transmit { bytes: b"\r\n".to_vec(), flow };
                     self.out.push_back(EndpointOutput::Transmit(pong));
                 }
@@ -72,7 +73,7 @@ impl Endpoint {
                 }
             }
         }
-        self.connections.fed(now, conn, messages);
+        self.connections.fed(now, conn, messages, pings);
     }
 
     /// Answers the head of a message that could not be cut out, if it is a request's (threats A2, A3).
@@ -122,8 +123,8 @@ impl Endpoint {
         }
     }
 
-    /// Keeps NATs and firewalls along `flow` open (RFC 5626 §3.5.1, §4.4.1): two line ends. A peer that leaves them
-    /// unanswered for 10 s on a stream has lost the connection, and so have we.
+    /// Keeps NATs and firewalls along `flow` open (RFC 5626 §3.5.1, §4.4.1): two line ends. A peer that has answered
+    /// one before and leaves this one unanswered for 10 s on a stream has lost the connection, and so have we.
     pub fn keep_alive(&mut self, now: Instant, flow: &Flow) {
         if let FlowVia::Conn(conn) = flow.via {
             if self.flow_of(conn).is_none() {

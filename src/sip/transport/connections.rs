@@ -43,6 +43,8 @@ pub(crate) struct Connection {
     message_since: Option<Instant>,
     /// When our keep-alive left that nothing has followed yet.
     pinged_at: Option<Instant>,
+    /// The peer has answered a keep-alive as RFC 5626 says. Who never does (many servers) is not gone for that.
+    answers_pings: bool,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,7 @@ impl Connection {
             Trust::Known => self.used_at + IDLE,
         };
         let message = self.message_since.map_or(idle, |since| idle.min(since + MESSAGE_WITHIN));
-        self.pinged_at.map_or(message, |at| message.min(at + PONG_WITHIN))
+        self.pinged_at.filter(|_| self.answers_pings).map_or(message, |at| message.min(at + PONG_WITHIN))
     }
 }
 
@@ -158,6 +160,7 @@ impl Connections {
             used_at: now,
             message_since: None,
             pinged_at: None,
+            answers_pings: false,
         };
         self.deadlines.set(conn, Some(connection.deadline()));
         let before = self.table.insert(conn, connection);
@@ -177,11 +180,13 @@ impl Connections {
         }
     }
 
-    /// Bytes came and all whole messages have been taken out.
-    pub(crate) fn fed(&mut self, now: Instant, conn: ConnId, messages: usize) {
+    /// Bytes came and all whole messages and keep-alives have been taken out.
+    pub(crate) fn fed(&mut self, now: Instant, conn: ConnId, messages: usize, pings: usize) {
         let Some(connection) = self.table.get_mut(&conn) else { return };
         connection.used_at = now;
-        connection.pinged_at = None;
+        if connection.pinged_at.take().is_some() && messages == 0 && pings == 0 && !connection.framer.is_mid_message() {
+            connection.answers_pings = true; // line ends and nothing else
+        }
         if messages > 0 && connection.trust == Trust::Silent {
             connection.trust = Trust::Stranger;
         }
@@ -193,7 +198,7 @@ impl Connections {
         self.deadlines.set(conn, Some(connection.deadline()));
     }
 
-    /// A keep-alive leaves: something has to come back in time.
+    /// A keep-alive leaves: something has to come back in time, from a peer that is known to answer.
     pub(crate) fn ping(&mut self, now: Instant, conn: ConnId) {
         if let Some(connection) = self.table.get_mut(&conn) {
             connection.used_at = now;

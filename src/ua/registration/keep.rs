@@ -11,6 +11,8 @@ use crate::time::{Duration, Instant};
 const KEEP_DATAGRAMS: (u64, u64) = (24_000, 29_000);
 /// Keep-alives along a connection, ms (RFC 5626 §4.4.1).
 const KEEP_STREAM: (u64, u64) = (95_000, 120_000);
+/// The first keep-alive along a connection, ms.
+const KEEP_FIRST: (u64, u64) = (1_000, 3_000);
 /// The pause before a registration whose connection broke is made again, ms: not all phones at the same moment.
 const RECONNECT: (u64, u64) = (500, 4_000);
 
@@ -34,6 +36,15 @@ impl Registration {
 
 fn spread(rng: &mut Rng, (least, most): (u64, u64)) -> Duration {
     Duration::from_millis(least + rng.below(most - least + 1))
+}
+
+/// The pause before the first keep-alive of a flow: on a connection it soon tells whether the server answers them at all,
+/// which it must have done once before its silence means anything.
+pub(super) fn keep_first(rng: &mut Rng, protocol: Protocol) -> Duration {
+    match protocol {
+        Protocol::Udp => keep_after(rng, protocol),
+        Protocol::Tcp => spread(rng, KEEP_FIRST),
+    }
 }
 
 /// The pause before the next keep-alive.

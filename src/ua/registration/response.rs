@@ -2,7 +2,7 @@
 
 use super::super::account::AccountConfig;
 use super::super::call::Core;
-use super::keep::keep_after;
+use super::keep::{keep_after, keep_first};
 use super::{Binding, MAX_EXPIRES, Registration, State, about};
 use crate::api::Event;
 use crate::engine::Flow;
@@ -111,7 +111,9 @@ impl Registration {
         let refreshed = self.binding.is_some();
         self.failures = 0;
         self.state = State::Registered { refresh_at: now + lifetime.mul_f64(share) };
-        let keep_at = now + keep_after(core.rng, flow.protocol);
+        let known = self.binding.as_ref().is_some_and(|binding| binding.flow.via == flow.via);
+        let keep_at =
+            now + if known { keep_after(core.rng, flow.protocol) } else { keep_first(core.rng, flow.protocol) };
         self.binding = Some(Binding { contact: ours.clone(), route, expires_at: now + lifetime, flow, keep_at });
         out.push_back(Event::Registered {
             account: self.account,
