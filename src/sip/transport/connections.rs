@@ -184,8 +184,11 @@ impl Connections {
     pub(crate) fn fed(&mut self, now: Instant, conn: ConnId, messages: usize, pings: usize) {
         let Some(connection) = self.table.get_mut(&conn) else { return };
         connection.used_at = now;
-        if connection.pinged_at.take().is_some() && messages == 0 && pings == 0 && !connection.framer.is_mid_message() {
-            connection.answers_pings = true; // line ends and nothing else
+        let news = messages > 0 || pings > 0 || connection.framer.is_mid_message();
+        if connection.pinged_at.is_some() && !news && connection.framer.take_line_end() {
+            (connection.pinged_at, connection.answers_pings) = (None, true);
+        } else if news {
+            connection.pinged_at = None;
         }
         if messages > 0 && connection.trust == Trust::Silent {
             connection.trust = Trust::Stranger;

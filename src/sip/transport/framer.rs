@@ -78,6 +78,16 @@ impl Framer {
         self.buffer.iter().skip(self.start).any(|byte| !b"\r\n".contains(byte))
     }
 
+    /// Takes the single empty line that is all there is: the answer to a keep-alive of ours. Left there, it would make a
+    /// keep-alive of the peer's out of the next one.
+    pub fn take_line_end(&mut self) -> bool {
+        let is_line_end = self.buffer.get(self.start..) == Some(b"\r\n".as_slice());
+        if is_line_end {
+            self.advance(2);
+        }
+        is_line_end
+    }
+
     /// The next whole thing; `None` when more bytes are needed.
     ///
     /// # Errors

@@ -156,6 +156,23 @@ fn a_keep_alive_of_ours_that_stays_unanswered_for_10_s_ends_the_connection() {
 }
 
 #[test]
+fn the_answers_to_two_keep_alives_of_ours_are_no_keep_alive_of_the_peer() {
+    let mut lab = Lab::new();
+    let conn = lab.accept(1, "192.0.2.9:41000");
+    lab.data(conn, &incoming("ACK", "1", ""));
+    lab.told();
+    let flow = lab.endpoint.flow_of(conn).expect("it is up");
+    for second in [0, 100, 200] {
+        lab.advance(second * 1000);
+        lab.endpoint.keep_alive(lab.now, &flow);
+        lab.told();
+        lab.data(conn, "\n");
+        assert_eq!(lab.told(), [""; 0]);
+    }
+    assert_eq!(lab.endpoint.connections(), 1);
+}
+
+#[test]
 fn a_peer_that_never_answers_keep_alives_keeps_its_connection() {
     let mut lab = Lab::new();
     let conn = lab.accept(1, "192.0.2.9:41000");
