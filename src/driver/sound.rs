@@ -37,6 +37,7 @@ pub(crate) struct Key {
 /// What a helper has opened.
 pub(crate) enum Opened {
     Source(Box<dyn SoundSource>),
+    #[cfg_attr(not(feature = "audio"), expect(dead_code, reason = "only sound cards are sinks that a helper opens"))]
     Sink(Box<dyn SoundSink>),
     /// It cannot be had, or has stopped working: slug and cause.
     Failed(&'static str, String),
