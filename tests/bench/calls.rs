@@ -221,6 +221,17 @@ fn step(kind: Kind, count: usize, time: Duration) -> Result<(Vec<String>, f64), 
     Ok((row, cpu))
 }
 
+/// What the echo calls with one program brought: delays of all packets, their medians by round, times to the answer, pacing errors (all in
+/// ms), and packets that were not found in what was sent.
+#[derive(Debug, Clone, Default)]
+struct Heard {
+    delays: Vec<f64>,
+    rounds: Vec<f64>,
+    answers: Vec<f64>,
+    gaps: Vec<f64>,
+    strange: u64,
+}
+
 /// RTP in → RTP out.
 pub(crate) fn delay(report: &mut Report, kinds: &[Kind]) {
     const ROUNDS: usize = 5;
@@ -231,7 +242,7 @@ pub(crate) fn delay(report: &mut Report, kinds: &[Kind]) {
          brings it back, less the sample's place in each packet: a reflector would show 0. Packets are found again by their sound. Rounds differ by the phase of the call.",
     );
     let mut rows = Vec::new();
-    let mut all: Vec<(Vec<f64>, Vec<f64>, Vec<f64>, Vec<f64>, u64)> = vec![<_>::default(); kinds.len()];
+    let mut all: Vec<Heard> = vec![Heard::default(); kinds.len()];
     for _ in 0..ROUNDS {
         for (place, kind) in kinds.iter().enumerate() {
             let result = Peer::ready(*kind, Setup::new(Mode::Echo, "pcmu")).and_then(|peer| {
@@ -249,17 +260,17 @@ pub(crate) fn delay(report: &mut Report, kinds: &[Kind]) {
             match result {
                 Ok(call) => {
                     let of = &mut all[place];
-                    of.1.push(median(&call.delays));
-                    of.0.extend(call.delays);
-                    of.2.extend(call.answered_ms);
-                    of.3.extend(call.gaps);
-                    of.4 += call.strange;
+                    of.rounds.push(median(&call.delays));
+                    of.delays.extend(call.delays);
+                    of.answers.extend(call.answered_ms);
+                    of.gaps.extend(call.gaps);
+                    of.strange += call.strange;
                 }
                 Err(why) => report.not_run(&format!("delay of {kind}"), &why),
             }
         }
     }
-    for (kind, (delays, rounds, answers, gaps, strange)) in kinds.iter().zip(&all) {
+    for (kind, Heard { delays, rounds, answers, gaps, strange }) in kinds.iter().zip(&all) {
         rows.push(vec![
             kind.to_string(),
             short(median(delays)),
@@ -274,7 +285,7 @@ pub(crate) fn delay(report: &mut Report, kinds: &[Kind]) {
         &["program", "median ms", "p99 ms", "medians of rounds", "INVITE → 200 ms", "pacing p99 ms", "packets found"],
         &rows,
     );
-    report.at_most("echo of a clean PCMU call, median", "ms", median(&all[0].0), 18.0);
-    report.at_most("echo of a clean PCMU call, p99", "ms", quantile(&all[0].0, 0.99), 30.0);
-    report.at_most("pacing of the echo, p99", "ms", quantile(&all[0].3, 0.99), 1.0);
+    report.at_most("echo of a clean PCMU call, median", "ms", median(&all[0].delays), 18.0);
+    report.at_most("echo of a clean PCMU call, p99", "ms", quantile(&all[0].delays, 0.99), 30.0);
+    report.at_most("pacing of the echo, p99", "ms", quantile(&all[0].gaps, 0.99), 1.0);
 }

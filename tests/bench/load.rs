@@ -324,7 +324,7 @@ impl Load {
         let _ = self.sip.send_to(text.as_bytes(), target);
     }
 
-    fn in_dialog(&mut self, place: usize, method: &str, number: u32) {
+    fn in_dialog(&self, place: usize, method: &str, number: u32) {
         let (local, run, call) = (self.local, self.run, &self.calls[place]);
         let (contact, to, target) = (&call.contact, &call.to, call.target);
         let text = format!(

@@ -84,7 +84,7 @@ pub(crate) fn find(kind: Kind) -> Result<PathBuf, String> {
 
 /// The program that a variable points to.
 fn named(variable: &str) -> Result<PathBuf, String> {
-    let path = std::env::var_os(variable).map(PathBuf::from).ok_or(format!("{variable} names no program"))?;
+    let path = std::env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("{variable} names no program"))?;
     if path.is_file() { Ok(path) } else { Err(format!("{variable} names no file: {}", path.display())) }
 }
 

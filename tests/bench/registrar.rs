@@ -43,7 +43,7 @@ impl Registrar {
         let line = |name: &str| {
             text.lines().find(|line| line.split(':').next().is_some_and(|found| found.eq_ignore_ascii_case(name)))
         };
-        let accepted = line("authorization").is_some_and(|line| verified(line));
+        let accepted = line("authorization").is_some_and(verified);
         let mut reply = String::from(if accepted { "SIP/2.0 200 OK\r\n" } else { "SIP/2.0 401 Unauthorized\r\n" });
         for name in ["via", "from", "to", "call-id", "cseq"] {
             let value = line(name).unwrap_or_default();
