@@ -6,7 +6,7 @@ use crate::api::{Command, CommandError, Event, Reply};
 use crate::engine::{BoundListener, BoundSocket, Engine, Lease, Output, Protocol, ResolveError, StreamEvent};
 use crate::engine::{StreamFault, Transmit};
 use crate::id::{ConnId, ListenerId, SetId, SocketId};
-use crate::media::command::{MediaCommand, MediaEvent, MediaStats};
+use crate::media::command::{MediaCommand, MediaEvent};
 use crate::pbx::{Pbx, PbxConfig};
 use crate::sip::message::Message;
 use crate::time::{Duration, Instant};
@@ -239,7 +239,7 @@ impl Town {
                 }
                 Output::Release(_) => node.leases = node.leases.checked_sub(1).expect("given back once"),
                 Output::Media(id, MediaCommand::Close) => {
-                    engine.handle_media(now, id, MediaEvent::Closed(Box::new(MediaStats::default())));
+                    engine.handle_media(now, id, MediaEvent::Closed(Box::default()));
                 }
                 Output::Media(..) => {}
                 Output::Event(event) => node.events.push(event),

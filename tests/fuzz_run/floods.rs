@@ -12,8 +12,11 @@ use bellwire::time::Duration;
 use bellwire::ua::{CallConfig, UaConfig};
 use std::net::SocketAddr;
 
+/// Its name, and what runs it.
+type Flood = (&'static str, fn() -> String);
+
 /// Each gives a line of figures; it panics when somebody else is harmed.
-pub(crate) const FLOODS: &[(&str, fn() -> String)] = &[
+pub(crate) const FLOODS: &[Flood] = &[
     ("flood of INVITEs", invites),
     ("flood of INVITEs that are answered and never acknowledged", unacknowledged),
     ("flood of OPTIONS", options),

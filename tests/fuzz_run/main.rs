@@ -7,6 +7,13 @@
 //!   FUZZ_TRIES=1000000 FUZZ_SEED=5 cargo test …       more, or others
 //! ```
 
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test program says how it went, in real time, and picks one case of many"
+)]
+
 mod corpus;
 mod floods;
 mod mutate;

@@ -223,11 +223,11 @@ fn over_real_sockets_the_answers_are_the_same() {
                     if id == Some(format!("probe-{}", row.name)) {
                         probed = true;
                     } else if code != "100" && id == id_of(&wire) {
-                        got.get_or_insert(code.to_owned());
+                        got.get_or_insert_with(|| code.to_owned());
                     }
                 }
                 if probed && column == "none" {
-                    got.get_or_insert("none".to_owned());
+                    got.get_or_insert_with(|| "none".to_owned());
                 }
                 if got.is_some() {
                     break 'wait;

@@ -15,10 +15,6 @@ impl Generator {
         Self { rng: Rng::new(bytes) }
     }
 
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.rng.below(bound)
-    }
-
     fn coin(&mut self) -> bool {
         self.rng.below(2) == 0
     }
@@ -34,10 +30,6 @@ impl Generator {
         (0..length)
             .map(|_| letters[usize::try_from(self.rng.below(letters.len() as u64)).expect("a small number")])
             .collect()
-    }
-
-    pub(crate) fn token(&mut self) -> String {
-        self.word("abcdefgXYZ0123456789-.!%*_+`'~", 12)
     }
 
     fn space(&mut self) -> &'static str {
