@@ -19,7 +19,8 @@
     allow(
         clippy::wildcard_enum_match_arm,
         clippy::disallowed_methods,
-        reason = "a test picks one case of many, and the driver's tests have peers on threads"
+        clippy::print_stdout,
+        reason = "a test picks one case of many, shows what it measured, and the driver's tests have peers on threads"
     )
 )]
 

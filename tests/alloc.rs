@@ -2,6 +2,7 @@
 //!
 //! The global allocator of this binary counts, per thread, so that tests may run side by side.
 
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a test in real time that shows what it measured")]
 #![allow(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and passes on")]
 
 use bellwire::device::ring::{capture, playback};

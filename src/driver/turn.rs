@@ -114,8 +114,8 @@ impl Loop {
                 }
                 Protocol::Tcp => {
                     // Any port: rather the one that the datagram socket got, so that one number reaches us both ways.
-                    let same = bound.sockets.iter().map(|bound| bound.local);
-                    let same = same.filter(|local| addr.port() == 0 && local.ip() == addr.ip()).next_back();
+                    let mut same = bound.sockets.iter().map(|bound| bound.local);
+                    let same = same.rfind(|local| addr.port() == 0 && local.ip() == addr.ip());
                     let (id, dscp) = (ListenerId(number), self.io.config.sip_dscp);
                     let listener = match same.map(|addr| Listener::bind(engine, id, addr, dscp)) {
                         Some(Ok(listener)) => listener,

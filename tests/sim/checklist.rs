@@ -670,12 +670,12 @@ fn faults(checklist: &[Subject], found: &BTreeMap<String, usize>) -> Vec<String>
         for (rule, proof) in subject.rules {
             let rule = format!("{}: {rule}", subject.name);
             match proof {
-                Tests(names) if names.is_empty() => faults.push(format!("{rule}: no test")),
+                Tests([]) => faults.push(format!("{rule}: no test")),
                 Tests(names) => {
                     let missing = names.iter().filter(|name| !found.contains_key(**name));
                     faults.extend(missing.map(|name| format!("{rule}: there is no test {name}")));
                 }
-                Later(why) if why.is_empty() => faults.push(format!("{rule}: later, but why?")),
+                Later("") => faults.push(format!("{rule}: later, but why?")),
                 Later(_) => {}
             }
             if !seen.insert(rule.clone()) {

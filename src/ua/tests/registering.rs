@@ -218,7 +218,7 @@ fn the_lifetime_is_that_of_our_contact_even_if_the_server_put_another_address_in
     let mut phone = Phone::new(config());
     let request = phone.request(Method::Register);
     let ours = request.headers.contact().expect("our contact").uri;
-    let user = ours.user.clone().expect("a user part");
+    let user = ours.user.expect("a user part");
     let mut response = reply(&request, 200, "r");
     response.headers.push(HeaderName::CONTACT, "<sip:other@192.0.2.77>;expires=1800");
     response.headers.push(HeaderName::CONTACT, format!("<sip:{user}@203.0.113.9:40000>;expires=90"));

@@ -52,7 +52,7 @@ impl Scene {
         let call = scene.ring(&invite("in", &sdp("10.0.0.9", BOB_RTP)));
         scene.answer(call);
         let answer = scene.hear("200");
-        let mut dialog = Dialog::of_caller(&answer);
+        let dialog = Dialog::of_caller(&answer);
         let ack = dialog.ack(1, "");
         scene.say(&ack);
         scene.world.run_until(scene.alice, |event| matches!(event, Event::CallAnswered { .. }));
@@ -266,7 +266,7 @@ impl Dialog {
         self.with_seq(method, self.seq, more, body)
     }
 
-    pub fn ack(&mut self, seq: u32, body: &str) -> String {
+    pub fn ack(&self, seq: u32, body: &str) -> String {
         self.with_seq("ACK", seq, "", body)
     }
 
