@@ -208,14 +208,14 @@ impl Sounds {
     }
 
     #[cfg(feature = "audio")]
-    fn open_device(&mut self, key: Key, name: &str, capture: bool) -> Option<Delivery> {
+    fn open_device(&self, key: Key, name: &str, capture: bool) -> Option<Delivery> {
         use crate::device::audio::{Direction, open};
         let direction = if capture { Direction::Capture } else { Direction::Playback };
         open(self.report.clone(), key, name, direction).err().map(|error| failed("audio.busy", error.to_string()))
     }
 
     #[cfg(not(feature = "audio"))]
-    fn open_device(&mut self, key: Key, name: &str, capture: bool) -> Option<Delivery> {
+    fn open_device(&self, key: Key, name: &str, capture: bool) -> Option<Delivery> {
         let slug = if capture { "audio.no-input" } else { "audio.no-output" };
         // Through the queue like any other failure, so that a file beside the device is still recorded.
         self.report.send(key, Opened::Failed(slug, format!("{name}: this program was built without sound cards")));
@@ -259,8 +259,14 @@ impl Sounds {
                 (opened, _) => opened,
             };
             let tap = match &session.source.1 {
-                AudioSource::DeviceAndFile(_, path) if !session.tapped => Some(path.clone()),
-                _ => None,
+                AudioSource::DeviceAndFile(_, path) => Some(path.clone()).filter(|_| !session.tapped),
+                AudioSource::None
+                | AudioSource::Silence
+                | AudioSource::Tone(_)
+                | AudioSource::Echo
+                | AudioSource::File { .. }
+                | AudioSource::Builtin(_)
+                | AudioSource::Device(_) => None,
             };
             session.tapped |= source && tap.is_some() && matches!(opened, Opened::Source(_));
             // Two recordings can only be compared if they begin together.

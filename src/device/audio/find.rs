@@ -216,10 +216,13 @@ fn period(rate: u32, sizes: SupportedBufferSize, pulse: bool, patience: Patience
 
 /// What is said when a device cannot be used, by the kind of the error.
 pub(super) fn failed(direction: Direction, name: &str, error: &cpal::Error) -> DeviceError {
-    let slug = match error.kind() {
-        ErrorKind::DeviceBusy => "audio.busy",
-        ErrorKind::PermissionDenied => "audio.forbidden",
-        _ => missing(direction),
+    let kind = error.kind();
+    let slug = if kind == ErrorKind::DeviceBusy {
+        "audio.busy"
+    } else if kind == ErrorKind::PermissionDenied {
+        "audio.forbidden"
+    } else {
+        missing(direction)
     };
     DeviceError { slug, cause: format!("{name}: {error}") }
 }

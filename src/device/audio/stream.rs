@@ -12,6 +12,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// [`DeviceError`] says why the device does not start.
+#[expect(clippy::wildcard_enum_match_arm, reason = "forms of samples that no sound card here has")]
 pub fn capture(found: &Found, callback: Capture, messages: Sender<Message>) -> Result<cpal::Stream, DeviceError> {
     match found.format {
         SampleFormat::I8 => capture_as::<i8>(found, callback, messages),
@@ -32,6 +33,7 @@ pub fn capture(found: &Found, callback: Capture, messages: Sender<Message>) -> R
 ///
 /// # Errors
 /// [`DeviceError`] says why the device does not start.
+#[expect(clippy::wildcard_enum_match_arm, reason = "forms of samples that no sound card here has")]
 pub fn playback(found: &Found, callback: Playback, messages: Sender<Message>) -> Result<cpal::Stream, DeviceError> {
     match found.format {
         SampleFormat::I8 => playback_as::<i8>(found, callback, messages),
