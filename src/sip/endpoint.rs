@@ -202,6 +202,11 @@ impl Endpoint {
             && self.connections.is_quiet()
     }
 
+    /// Server transactions that live at the moment.
+    pub fn server_transactions(&self) -> usize {
+        self.servers.len()
+    }
+
     /// How many transactions live, finished ones that still absorb copies among them.
     pub fn transactions(&self) -> usize {
         self.clients.len() + self.servers.len()

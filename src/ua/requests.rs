@@ -14,6 +14,9 @@ use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
 use crate::sip::message::{CSeq, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 use crate::time::Instant;
 
+/// Refusals are repeated only while no more server transactions live: each costs memory and, over UDP, repetitions.
+const MAX_KEPT_REFUSALS: usize = 64;
+
 /// One OPTIONS of ours.
 #[derive(Debug)]
 pub(super) struct Ping {
@@ -146,12 +149,18 @@ impl Ua {
         }
     }
 
-    /// Answers a request that starts nothing, and forgets it: a flood may neither fill our memory nor make us repeat
+    /// Answers a request that starts nothing, and forgets it unless few are kept: a flood may neither fill our memory nor make us repeat
     /// answers to whomever it names as its source (§8.2.7; threats B1, B3, B4).
     fn refuse(&mut self, now: Instant, txn: TxnId, request: &Request, refusal: &Refusal) {
         let mut response = refusal.response(request, &self.endpoint.stateless_tag(request));
         response.headers.set(HeaderName::SERVER, self.config.user_agent.clone());
-        self.endpoint.respond_statelessly(now, txn, response);
+        // What depends on the moment must not become another answer, or a ringing phone, for a copy of the request.
+        let of_the_moment = request.method == Method::Invite && matches!(response.status.code(), 480 | 486 | 503);
+        if of_the_moment && self.endpoint.server_transactions() <= MAX_KEPT_REFUSALS {
+            self.endpoint.respond(now, txn, response);
+        } else {
+            self.endpoint.respond_statelessly(now, txn, response);
+        }
     }
 
     pub(super) fn handle_ping_routed(&mut self, now: Instant, id: RouteId, result: Result<Route, RouteError>) {
