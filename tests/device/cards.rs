@@ -22,6 +22,7 @@ fn call(config: &str, seconds: u64) -> (crate::bellwire::Run, crate::peer::Packe
 /// It gives and takes millions of samples a second.
 #[test]
 fn alsas_null_device_cannot_make_us_send_over_51_packets_a_second() {
+    let _guard = crate::among_others();
     let (run, packets) = call(NULL, 7);
     assert_eq!(run.code, Some(0), "{run:#?}");
     // Over 5 s, so that a machine that stalls and sends two packets at once afterwards does not count.
@@ -34,6 +35,7 @@ fn alsas_null_device_cannot_make_us_send_over_51_packets_a_second() {
 
 #[test]
 fn without_a_sound_card_the_call_goes_on_and_says_so() {
+    let _guard = crate::among_others();
     let (run, packets) = call("", 2);
     assert_eq!(run.code, Some(0), "{run:#?}");
     let mut warnings = run.warnings();
@@ -48,6 +50,7 @@ fn without_a_sound_card_the_call_goes_on_and_says_so() {
 
 #[test]
 fn a_null_device_opens_and_closes_again_and_again() {
+    let _guard = crate::among_others();
     let folder = tempfile::tempdir().expect("a folder");
     for _ in 0..3 {
         for kind in ["mic", "speaker"] {
@@ -60,6 +63,7 @@ fn a_null_device_opens_and_closes_again_and_again() {
 
 #[test]
 fn a_device_that_the_config_names_and_that_is_not_there_is_told_by_name() {
+    let _guard = crate::among_others();
     let folder = tempfile::tempdir().expect("a folder");
     let run = run(&["devices", "test", "mic", "--device", "Bluetooth"], &alsa(folder.path(), ""), PATIENCE);
     assert_eq!(run.code, Some(12), "{run:#?}");

@@ -16,3 +16,16 @@ mod peer;
 mod pulse;
 mod room;
 mod sound;
+
+/// Tests that judge sound run alone, the others beside each other: an unpaced device takes all the processor time that it gets.
+static QUIET: std::sync::RwLock<()> = std::sync::RwLock::new(());
+
+/// Held by a test that judges sound: no other test of this program runs meanwhile.
+fn alone() -> std::sync::RwLockWriteGuard<'static, ()> {
+    QUIET.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Held by any other test.
+fn among_others() -> std::sync::RwLockReadGuard<'static, ()> {
+    QUIET.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

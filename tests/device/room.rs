@@ -30,6 +30,7 @@ fn attempts<T: std::fmt::Debug>(mut attempt: impl FnMut() -> T, good: impl Fn(&T
 
 #[test]
 fn a_tone_comes_back_from_the_echo_whole_and_true() {
+    let _guard = crate::alone();
     let Some(pulse) = Pulse::start("a tone through null sinks", &["mouth", "ear"]) else { return };
     let call = || {
         let (_player, mut pipe) = pulse.play("mouth");
@@ -51,6 +52,7 @@ fn a_tone_comes_back_from_the_echo_whole_and_true() {
 /// Both rooms are the two channels of one null sink, so that its monitor tells the delay to the sample.
 #[test]
 fn speech_comes_back_and_its_delay_is_known() {
+    let _guard = crate::alone();
     let Some(mut pulse) = Pulse::start("speech through null sinks", &[]) else { return };
     pulse.load("module-null-sink sink_name=both rate=48000 channels=2 channel_map=front-left,front-right", "both");
     for module in [
@@ -83,6 +85,7 @@ fn speech_comes_back_and_its_delay_is_known() {
 
 #[test]
 fn a_microphone_that_gives_digital_silence_is_told_after_5_s() {
+    let _guard = crate::among_others();
     let Some(pulse) = Pulse::start("a silent microphone", &["mouth", "ear"]) else { return };
     let peer = crate::peer::Peer::new();
     let uri = peer.uri();
@@ -101,6 +104,7 @@ fn a_microphone_that_gives_digital_silence_is_told_after_5_s() {
 /// The sound server dies and comes back: as good as unplugging a headset.
 #[test]
 fn devices_that_vanish_are_told_and_taken_again_while_the_call_goes_on() {
+    let _guard = crate::among_others();
     let Some(mut pulse) = Pulse::start("devices that vanish", &["mouth", "ear"]) else { return };
     let before = pulse.control(&["list", "short", "sink-inputs"]).1.lines().count();
     let child = start(&try_args(&["--duration", "22s"]), &pulse.environment());
@@ -130,6 +134,7 @@ fn devices_that_vanish_are_told_and_taken_again_while_the_call_goes_on() {
 
 #[test]
 fn devices_are_listed_and_tried() {
+    let _guard = crate::among_others();
     let Some(pulse) = Pulse::start("listing devices", &["mouth", "ear"]) else { return };
     let listed = run(&["devices", "list"], &pulse.environment(), PATIENCE);
     let of = |id: &str| listed.events.iter().find(|e| e["id"] == id).unwrap_or_else(|| panic!("no {id}: {listed:#?}"));

@@ -96,16 +96,14 @@ pub(crate) fn speech() -> Vec<u8> {
     samples.iter().flat_map(|sample| std::iter::repeat_n(*sample, times)).flat_map(i16::to_le_bytes).collect()
 }
 
-/// By how much the second sound is later than the first, ms, and how much alike they are then; over the loudest 3 s.
+/// By how much the second sound is later than the first, ms, and how much alike they are then: the medians over all half
+/// seconds in which something is said. Each has a delay of its own, as a jitter buffer may change it between two words.
 pub(crate) fn delay(said: &[i16], heard: &[i16]) -> Option<(f64, f64)> {
-    const MOST: usize = RATE / 2;
-    let start = (0..said.len().checked_sub(3 * RATE + MOST)?).step_by(RATE / 4).max_by(|a, b| {
-        let loud = |at: usize| rms(&said[at..at + 3 * RATE]) * rms(heard.get(at..at + 3 * RATE + MOST).unwrap_or(&[]));
-        loud(*a).total_cmp(&loud(*b))
-    })?;
-    let said = &said[start..start + 3 * RATE];
-    let likeness = |lag: usize, step: usize| {
-        let Some(heard) = heard.get(start + lag..start + lag + 3 * RATE) else { return -1.0 };
+    const PIECE: usize = RATE / 2;
+    const MOST: usize = RATE / 4;
+    let pieces = said.chunks_exact(PIECE).enumerate().map(|(n, piece)| (n * PIECE, piece));
+    let loudest = pieces.clone().map(|(_, piece)| rms(piece)).fold(0.0, f64::max);
+    let likeness = |said: &[i16], heard: &[i16], step: usize| {
         let (mut dot, mut a, mut b) = (0.0, 1.0, 1.0);
         for (x, y) in said.iter().zip(heard).step_by(step) {
             let (x, y) = (f64::from(*x), f64::from(*y));
@@ -115,10 +113,29 @@ pub(crate) fn delay(said: &[i16], heard: &[i16]) -> Option<(f64, f64)> {
         }
         dot / (a * b).sqrt()
     };
-    let best = |lags: &mut dyn Iterator<Item = usize>, step: usize| {
-        lags.map(|lag| (likeness(lag, step), lag)).max_by(|a, b| a.0.total_cmp(&b.0))
-    };
-    let (_, rough) = best(&mut (0..MOST).step_by(8), 31)?;
-    let (likeness, lag) = best(&mut (rough.saturating_sub(16)..rough + 16), 3)?;
-    Some((lag as f64 * 1000.0 / RATE as f64, likeness))
+    let found = pieces.filter(|(_, piece)| rms(piece) > loudest / 4.0).filter_map(|(at, piece)| {
+        let heard = heard.get(at..at + MOST + PIECE)?;
+        let best = |lags: &mut dyn Iterator<Item = usize>, step: usize| {
+            lags.map(|lag| (likeness(piece, &heard[lag..lag + PIECE], step), lag)).max_by(|a, b| a.0.total_cmp(&b.0))
+        };
+        let (_, rough) = best(&mut (0..MOST).step_by(4), 13)?;
+        let (likeness, lag) = best(&mut (rough.saturating_sub(8)..(rough + 8).min(MOST)), 3)?;
+        Some((lag as f64 * 1000.0 / RATE as f64, likeness))
+    });
+    let (mut delays, mut alike): (Vec<f64>, Vec<f64>) = found.unzip();
+    delays.sort_by(f64::total_cmp);
+    alike.sort_by(f64::total_cmp);
+    (delays.len() >= 6).then(|| (delays[delays.len() / 2], alike[alike.len() / 2]))
+}
+
+#[test]
+fn the_delay_of_speech_is_found_and_other_speech_is_not_like_it() {
+    let bytes = speech();
+    let said: Vec<i16> = bytes.chunks_exact(2).map(|p| i16::from_le_bytes([p[0], p[1]])).collect();
+    let late: Vec<i16> = std::iter::repeat_n(0, 4800).chain(said.iter().copied()).collect();
+    let (delay_ms, likeness) = delay(&said, &late).expect("there is speech");
+    assert!((delay_ms - 100.0).abs() < 0.1 && likeness > 0.99, "{delay_ms} {likeness}");
+    let other: Vec<i16> = late.iter().rev().copied().collect();
+    let (_, likeness) = delay(&said, &other).expect("there is speech");
+    assert!(likeness < 0.6, "{likeness}");
 }
