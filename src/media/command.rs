@@ -163,6 +163,8 @@ pub enum MediaEvent {
     SilentMicrophone,
     /// Nothing was received for `media_timeout`.
     RtpLost,
+    /// A fault of ours ended the session: it hears and sends nothing any more, and still wants to be closed.
+    Broken,
     /// A source that does not repeat has been sent to its end.
     SourceEnded,
     /// A device or file could not be used; the session goes on with silence or without sink.

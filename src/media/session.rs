@@ -260,6 +260,11 @@ impl MediaSession {
         earliest(ticks, Some(self.next_check)).unwrap_or(self.next_check).round_up(GRID)
     }
 
+    /// Its name towards the engines.
+    pub(super) fn media(&self) -> MediaId {
+        self.id
+    }
+
     /// The sockets of the session.
     pub(super) fn sockets(&self) -> Option<[SocketId; 2]> {
         self.transport.as_ref().map(|transport| [transport.lease().rtp, transport.lease().rtcp])

@@ -15,6 +15,7 @@ use crate::sdp::plan::MediaPlan;
 use crate::time::{Epoch, Instant};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Where the driver sends a datagram of [`MediaSet::poll_transmit`], and from which socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct MediaSet {
     by_socket: BTreeMap<SocketId, usize>,
     outbox: Outbox,
     events: VecDeque<(MediaId, MediaEvent)>,
+    /// Last figures of the sessions that a panic has ended, until they are closed.
+    broken: BTreeMap<MediaId, MediaStats>,
     /// Datagrams for sockets that belong to no session.
     strays: u64,
 }
@@ -81,6 +84,7 @@ impl MediaSet {
             by_socket: BTreeMap::new(),
             outbox: Outbox::default(),
             events: VecDeque::new(),
+            broken: BTreeMap::new(),
             strays: 0,
         }
     }
@@ -120,6 +124,11 @@ impl MediaSet {
                 });
                 self.index_sockets(place);
             }
+            (MediaCommand::Close, None) => {
+                if let Some(stats) = self.broken.remove(&media) {
+                    self.events.push_back((media, MediaEvent::Closed(Box::new(stats))));
+                }
+            }
             (_, None) => {}
             (MediaCommand::SetPlan(plan), Some(place)) => {
                 self.with(now, place, |session, turn| session.set_plan(turn, &plan));
@@ -136,10 +145,10 @@ impl MediaSet {
             }
             (MediaCommand::Close, Some(place)) => {
                 self.with(now, place, |session, turn| session.close(turn));
-                self.by_id.remove(&media);
-                self.by_socket.retain(|_, owner| *owner != place);
-                self.sessions[place] = None;
-                self.deadlines[place] = None;
+                if let Some(stats) = self.broken.remove(&media) {
+                    self.events.push_back((media, MediaEvent::Closed(Box::new(stats))));
+                }
+                self.remove(media, place);
             }
         }
     }
@@ -213,7 +222,7 @@ impl MediaSet {
 
     /// True when no session is open and nothing waits to be fetched.
     pub fn is_quiet(&self) -> bool {
-        self.by_id.is_empty() && self.events.is_empty() && self.outbox.is_empty()
+        self.by_id.is_empty() && self.broken.is_empty() && self.events.is_empty() && self.outbox.is_empty()
     }
 
     fn open(&mut self, now: Instant, media: MediaId, plan: &MediaPlan, route: Route, settings: MediaSettings) {
@@ -224,14 +233,22 @@ impl MediaSet {
         });
         let mut turn =
             Turn { now, rng: &mut self.rng, epoch: self.epoch, outbox: &mut self.outbox, events: &mut self.events };
-        let session = MediaSession::new(&mut turn, media, plan, route, settings);
+        let made = catch_unwind(AssertUnwindSafe(|| MediaSession::new(&mut turn, media, plan, route, settings)));
+        let Ok(session) = made else { return self.tell_broken(media, MediaStats::default()) };
         self.deadlines[place] = Some(session.poll_timeout());
         self.sessions[place] = Some(session);
         self.by_id.insert(media, place);
         self.index_sockets(place);
     }
 
-    /// Works on one session and notes when it is due next.
+    fn remove(&mut self, media: MediaId, place: usize) {
+        self.by_id.remove(&media);
+        self.by_socket.retain(|_, owner| *owner != place);
+        self.sessions[place] = None;
+        self.deadlines[place] = None;
+    }
+
+    /// Works on one session and notes when it is due next. A panic ends this session and no other.
     fn with<T>(
         &mut self,
         now: Instant,
@@ -241,9 +258,21 @@ impl MediaSet {
         let session = self.sessions.get_mut(place)?.as_mut()?;
         let mut turn =
             Turn { now, rng: &mut self.rng, epoch: self.epoch, outbox: &mut self.outbox, events: &mut self.events };
-        let result = work(session, &mut turn);
-        self.deadlines[place] = Some(session.poll_timeout());
-        Some(result)
+        if let Ok((result, due)) = catch_unwind(AssertUnwindSafe(|| (work(session, &mut turn), session.poll_timeout())))
+        {
+            self.deadlines[place] = Some(due);
+            return Some(result);
+        }
+        let stats = catch_unwind(AssertUnwindSafe(|| session.stats(now))).unwrap_or_default();
+        let media = session.media();
+        self.remove(media, place);
+        self.tell_broken(media, stats);
+        None
+    }
+
+    fn tell_broken(&mut self, media: MediaId, stats: MediaStats) {
+        self.broken.insert(media, stats);
+        self.events.push_back((media, MediaEvent::Broken));
     }
 
     fn index_sockets(&mut self, place: usize) {

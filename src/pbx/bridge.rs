@@ -112,7 +112,7 @@ impl Bridge {
     }
 
     pub(super) fn handle_media(&mut self, desk: &mut Desk<'_, '_>, event: &MediaEvent) -> Fate {
-        if matches!(event, MediaEvent::RtpLost) {
+        if matches!(event, MediaEvent::RtpLost | MediaEvent::Broken) {
             self.stop(desk);
             return Fate::Over;
         }

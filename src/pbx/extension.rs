@@ -158,7 +158,7 @@ impl ExtensionCall {
                 self.stop(desk);
                 Fate::Over
             }
-            MediaEvent::RtpLost => {
+            MediaEvent::RtpLost | MediaEvent::Broken => {
                 self.stop(desk);
                 Fate::Over
             }

@@ -38,6 +38,7 @@ use seats::Seats;
 use session::{Desk, Fate, Session, SessionId};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A PBX engine.
 #[derive(Debug)]
@@ -177,21 +178,43 @@ impl Pbx {
         self.with_session(now, call, |session, desk| session.handle_call(desk, call, event));
     }
 
-    /// Runs `act` on the session that owns `call`. It is out of the table meanwhile.
+    /// Runs `act` on the session that owns `call`.
     fn with_session(
         &mut self,
         now: Instant,
         call: CallHandle,
         act: impl FnOnce(&mut Session, &mut Desk<'_, '_>) -> Fate,
     ) {
-        let Some(id) = self.owners.get(&call).copied() else { return };
+        if let Some(id) = self.owners.get(&call).copied() {
+            self.with_session_id(now, id, act);
+        }
+    }
+
+    /// Runs `act` on a session, which is out of the table meanwhile. Should it panic, this session is ended and no other.
+    fn with_session_id(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        act: impl FnOnce(&mut Session, &mut Desk<'_, '_>) -> Fate,
+    ) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
-        match self.at_desk(now, |desk| act(&mut session, desk)) {
-            Fate::Lives => {
+        match catch_unwind(AssertUnwindSafe(|| self.at_desk(now, |desk| act(&mut session, desk)))) {
+            Ok(Fate::Lives) => {
                 self.deadlines.set(id, session.poll_timeout());
                 self.sessions.insert(id, session);
             }
-            Fate::Over => self.deadlines.set(id, None),
+            Ok(Fate::Over) => self.deadlines.set(id, None),
+            Err(_) => self.end_broken(now, id, session),
+        }
+    }
+
+    /// Ends what is left of a session that a fault of ours has struck: as it would itself, and call by call what that leaves.
+    fn end_broken(&mut self, now: Instant, id: SessionId, mut session: Session) {
+        self.deadlines.set(id, None);
+        let _ = catch_unwind(AssertUnwindSafe(|| self.at_desk(now, |desk| session.stop(desk))));
+        let left: Vec<_> = self.owners.iter().filter(|(_, owner)| **owner == id).map(|(call, _)| *call).collect();
+        for call in left {
+            self.at_desk(now, |desk| desk.drop_call(call));
         }
     }
 
@@ -306,11 +329,10 @@ impl Engine for Pbx {
         let changes = self.registrar.handle_timeout(now);
         self.report(changes);
         while let Some(id) = self.deadlines.pop_expired(now) {
-            if let Some(mut session) = self.sessions.remove(&id) {
-                self.at_desk(now, |desk| session.handle_timeout(desk));
-                self.deadlines.set(id, session.poll_timeout());
-                self.sessions.insert(id, session);
-            }
+            self.with_session_id(now, id, |session, desk| {
+                session.handle_timeout(desk);
+                Fate::Lives
+            });
         }
         self.settle(now);
     }

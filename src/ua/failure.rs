@@ -179,6 +179,11 @@ impl About {
         self.failure("media.peer-gone").with("timeout", format!("{timeout_s} s"))
     }
 
+    /// A mistake of ours in the call.
+    pub(super) fn fault(&self) -> Failure {
+        self.failure("call.fault")
+    }
+
     /// The end of a call, when it is not a normal one.
     pub(super) fn ending(&self, ending: &Ending) -> Option<Failure> {
         let failure = match &ending.cause {
@@ -191,8 +196,9 @@ impl About {
                 self.unreachable(*error, *peer, *protocol, &Method::Invite)
             }
             EndCause::Login { error, response, .. } => self.login(error, response),
-            EndCause::NoAck => self.failure("call.failed").with("cause", "our answer was never acknowledged"),
-            EndCause::Broken(cause) => self.failure("call.failed").with("cause", printable(cause)),
+            EndCause::NoAck => self.failure("call.broken").with("cause", "our answer was never acknowledged"),
+            EndCause::Broken(cause) => self.failure("call.broken").with("cause", printable(cause)),
+            EndCause::Fault => self.fault(),
         };
         Some(match ending.by {
             EndedBy::Local | EndedBy::Remote | EndedBy::Fault => failure,

@@ -37,10 +37,12 @@ use crate::time::{Duration, Instant, earliest};
 use call::{Calls, Core};
 use line::Line;
 use login::Login;
+use progress::call_of;
 use registration::Registration;
 use requests::Ping;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How long [`Command::Stop`] waits for peers and registrars.
 const PATIENCE: Duration = Duration::from_millis(1900);
@@ -187,19 +189,17 @@ impl Ua {
 
     /// Works off what the endpoint and the calls have to say; every input ends here.
     fn settle(&mut self, now: Instant) {
-        let mut passed = Vec::new();
         loop {
             if let Some((call, event)) = self.calls.poll_event() {
-                self.handle_call_event(now, call, event);
+                self.guarded(now, call, |ua| ua.handle_call_event(now, call, event));
                 continue;
             }
             match self.endpoint.poll_output() {
                 Some(EndpointOutput::Event(event)) => self.handle_endpoint_event(now, event),
-                Some(output) => passed.push(output),
+                Some(other) => self.out.extend(output(other)),
                 None => break,
             }
         }
-        self.out.extend(passed.into_iter().filter_map(output));
         self.check_stopped(now);
     }
 
@@ -234,6 +234,16 @@ impl Ua {
             }
             // An ACK for a call that is gone, a CANCEL for one that was refused, the end of somebody's transaction.
             EndpointEvent::Ack { .. } | EndpointEvent::Cancelled { .. } | EndpointEvent::Terminated { .. } => {}
+        }
+    }
+
+    /// Runs what concerns one call. Should it panic, that call is ended and the phone goes on.
+    fn guarded(&mut self, now: Instant, call: CallHandle, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err()
+            && let Some(line) = self.lines.get(&call)
+        {
+            let failure = line.about.fault();
+            self.give_up(now, call, failure);
         }
     }
 
@@ -309,7 +319,9 @@ impl Engine for Ua {
     }
 
     fn handle_media(&mut self, now: Instant, media: MediaId, event: MediaEvent) {
-        self.take_media(now, media, event);
+        if let Some(call) = call_of(media) {
+            self.guarded(now, call, |ua| ua.take_media(now, call, event));
+        }
         self.settle(now);
     }
 

@@ -187,11 +187,11 @@ impl Ua {
             .map(|(call, _)| *call)
             .collect();
         for call in due {
-            match self.lines.get(&call).map(Line::is_live) {
-                Some(true) => self.answer_now(now, call),
-                Some(false) => self.finish_line(call),
+            self.guarded(now, call, |ua| match ua.lines.get(&call).map(Line::is_live) {
+                Some(true) => ua.answer_now(now, call),
+                Some(false) => ua.finish_line(call),
                 None => {}
-            }
+            });
         }
     }
 }
@@ -199,4 +199,9 @@ impl Ua {
 /// The media session of a call; one each, and handles are never reused.
 pub(super) fn media_of(call: CallHandle) -> MediaId {
     MediaId(u64::from(call.0))
+}
+
+/// The call of a media session.
+pub(super) fn call_of(media: MediaId) -> Option<CallHandle> {
+    u32::try_from(media.0).ok().map(CallHandle)
 }

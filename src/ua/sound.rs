@@ -6,7 +6,7 @@ use super::line::{Line, OfferError, Sound, Stage};
 use super::progress::media_of;
 use crate::api::{Event, Failure};
 use crate::engine::{Lease, NoLease, Output};
-use crate::id::{CallHandle, MediaId, RequestId};
+use crate::id::{CallHandle, RequestId};
 use crate::media::command::{AudioSource, MediaCommand, MediaEvent, Route};
 use crate::sdp::plan::MediaPlan;
 use crate::time::Instant;
@@ -14,14 +14,18 @@ use crate::time::Instant;
 impl Ua {
     pub(super) fn take_lease(&mut self, now: Instant, id: RequestId, answer: Result<Lease, NoLease>) {
         let asked = |line: &Line| matches!(line.sound, Sound::Asked { id: asked, .. } if asked == id);
-        let Some((call, line)) = self.lines.iter_mut().find(|(_, line)| asked(line)).map(|(call, line)| (*call, line))
-        else {
+        let Some(call) = self.lines.iter().find(|(_, line)| asked(line)).map(|(call, _)| *call) else {
             // The call is over meanwhile.
             if let Ok(lease) = answer {
                 self.out.push_back(Output::Release(lease));
             }
             return;
         };
+        self.guarded(now, call, |ua| ua.use_lease(now, call, answer));
+    }
+
+    fn use_lease(&mut self, now: Instant, call: CallHandle, answer: Result<Lease, NoLease>) {
+        let Some(line) = self.lines.get_mut(&call) else { return };
         let Ok(lease) = answer else {
             line.sound = Sound::None;
             let failure = line.about.no_lease();
@@ -137,8 +141,7 @@ impl Ua {
         self.out.push_back(Output::Media(media_of(call), command));
     }
 
-    pub(super) fn take_media(&mut self, now: Instant, media: MediaId, event: MediaEvent) {
-        let Some(call) = u32::try_from(media.0).ok().map(CallHandle) else { return };
+    pub(super) fn take_media(&mut self, now: Instant, call: CallHandle, event: MediaEvent) {
         let Some(line) = self.lines.get_mut(&call) else { return };
         if let MediaEvent::Closed(stats) = event {
             line.stats = Some(stats);
@@ -195,6 +198,11 @@ impl Ua {
             MediaEvent::DeviceFailed { slug, cause } => {
                 Event::MediaWarning { call, failure: Failure::new(&slug).with("cause", cause) }
             }
+            MediaEvent::Broken => {
+                let failure = about.fault();
+                self.give_up(now, call, failure);
+                return;
+            }
             MediaEvent::RtpLost => {
                 let seconds = self.config.call.media_timeout.map_or(0, |timeout| timeout.as_secs());
                 let failure = about.peer_gone(seconds);
@@ -211,7 +219,7 @@ impl super::failure::About {
     pub(super) fn unusable(&self, error: &OfferError) -> Failure {
         match error {
             OfferError::Negotiation(error) => self.no_common_codec(error),
-            OfferError::Sdp(error) => self.media("call.failed").with("cause", error.to_string()),
+            OfferError::Sdp(error) => self.media("call.broken").with("cause", error.to_string()),
             OfferError::NoSockets => self.no_lease(),
         }
     }

@@ -89,7 +89,7 @@ fn an_unusable_200_is_acknowledged_and_ended_and_says_why() {
     let good = sdp("10.0.0.9", 4000);
     for (what, body, slug) in [
         ("nothing", String::new(), "media.no-common-codec"),
-        ("no description", "hello".to_owned(), "call.failed"),
+        ("no description", "hello".to_owned(), "call.broken"),
         ("no media", good.split("m=audio").next().expect("the session part").to_owned(), "media.no-common-codec"),
         ("only what we do not know", good.replace("0 101", "18").replace("0 PCMU", "18 G729"), "media.no-common-codec"),
         ("what was not offered", good.replace("m=audio 4000 RTP/AVP", "m=video 4000 RTP/AVP"), "media.no-common-codec"),

@@ -90,7 +90,7 @@ fn a_peer_that_never_acknowledges_is_left_after_32_seconds_and_the_user_is_told(
     assert_eq!(heard.iter().filter(|word| *word == "200").count(), 11, "{heard:?}");
     assert!(heard.contains(&"BYE".to_owned()), "{heard:?}");
     let Event::CallEnded { by: EndedBy::Fault, failure: Some(failure), .. } = scene.ended() else { panic!() };
-    assert_eq!(failure.slug, "call.failed");
+    assert_eq!(failure.slug, "call.broken");
     scene.world.run_for(secs(40));
     scene.world.assert_quiet();
 }

@@ -1,8 +1,11 @@
 //! What peers do to us in the middle of a call.
 
-use crate::calls::{ended, phone};
+use crate::calls::{answered, ended, phone};
+use crate::kit::World;
 use crate::kit::peer::*;
-use bellwire::api::{EndedBy, Event};
+use crate::kit::sound::PANICS;
+use bellwire::api::{AudioRoute, Command, EndedBy, Event, Reply};
+use bellwire::media::command::{AudioSink, AudioSource};
 use bellwire::sdp::plan::Direction;
 use bellwire::time::Duration;
 
@@ -362,4 +365,35 @@ fn a_moved_contact_is_where_our_next_request_goes() {
     scene.world.say(mobile, ALICE, &reply(&bye, "200 OK", "", "", ""));
     scene.ended();
     scene.world.assert_quiet();
+}
+
+#[test]
+fn a_fault_of_ours_in_the_sound_of_one_call_ends_that_call_and_no_other() {
+    let mut world = World::new(14);
+    let alice = world.ua("alice", &["10.0.0.1"], phone());
+    let mut ready = phone();
+    ready.call.auto_answer = Some(Duration::ZERO);
+    let bob = world.ua("bob", &["10.0.0.2"], ready);
+    let good = world.dial(alice, "sip:bob@10.0.0.2");
+    world.run_until(alice, answered);
+    let source = AudioSource::File { path: PANICS.to_owned(), repeat: false };
+    let audio = Some(AudioRoute { source, sink: AudioSink::None });
+    let dial = Command::Dial { target: "sip:bob@10.0.0.2".to_owned(), account: None, audio };
+    let Ok(Reply::Call(bad)) = world.command(alice, dial) else { panic!("no second call") };
+    let Event::CallEnded { call, by: EndedBy::Fault, failure: Some(failure), stats: Some(stats), .. } =
+        world.run_until(alice, ended)
+    else {
+        panic!("not ended by the fault")
+    };
+    assert_eq!((call, failure.slug.as_str()), (bad, "call.fault"));
+    assert!(stats.sent > 10, "{stats:?}");
+    // The peer of the bad call heard a BYE, and the good call goes on.
+    assert!(matches!(world.run_until(bob, ended), Event::CallEnded { by: EndedBy::Remote, failure: None, .. }));
+    let lost = world.heard(alice).samples().len();
+    world.run_for(secs(3));
+    assert!(world.heard(alice).samples().len() > lost + 46_000);
+    world.command(alice, Command::HangUp { call: good }).expect("it is up");
+    world.run_until(alice, ended);
+    world.run_for(secs(40));
+    world.assert_quiet();
 }

@@ -224,6 +224,19 @@ firewall may drop the packets."
     [Key("call", "max = 8", "0 = no limit")];
     "The limit protects a small computer; raise it where there is room."
 
+    "call.broken" OtherSip Error:
+    "the call to {peer|the other side} could not be held together";
+    "{cause|what the other side sent cannot be used}";
+    [Command("bellwire call {peer|600} --trace call.txt", "keeps the SIP messages")];
+    "The other phone or a server between did not do its part of a call: an answer without a usable description, an acknowledgement that never came.
+The SIP messages show which."
+
+    "call.fault" Bug Error:
+    "the call to {peer|the other side} was ended by a mistake in bellwire";
+    "a fault inside this call; the other calls go on";
+    [Command("bellwire call {peer|600} --trace call.txt", "keeps the SIP messages for a report")];
+    "A mistake in the program, kept to this one call. What the other side sent just before helps to find it."
+
     "call.failed" OtherSip Error:
     "the call to {peer|the other side} failed";
     "answered {code|an error} {reason|}{cause|}";

@@ -428,3 +428,20 @@ fn a_caller_whose_ack_lacks_the_answer_it_owes_ends_the_call() {
     }
     lab.assert_quiet();
 }
+
+#[test]
+fn a_fault_of_ours_in_a_bridge_ends_both_its_legs_and_no_other_call() {
+    let (mut lab, mut alice, bob) = world();
+    talk(&mut lab, &mut alice, &bob);
+    let now = lab.now;
+    let call = *lab.pbx.owners.keys().next().expect("a call");
+    lab.pbx.with_session(now, call, |_, _| panic!("planted"));
+    lab.pbx.settle(now);
+    lab.drain();
+    for phone in [&mut alice, &mut { bob }] {
+        let bye = lab.request(phone);
+        assert_eq!(bye.method, Method::Bye);
+        phone.answer(&mut lab, &bye, 200, "");
+    }
+    lab.assert_quiet();
+}

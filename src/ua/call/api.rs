@@ -227,6 +227,8 @@ pub enum EndCause {
     NoAck,
     /// The peer broke the rules of dialogs (no Contact, unreadable headers).
     Broken(String),
+    /// A mistake of ours: a panic in this call.
+    Fault,
 }
 
 impl EndCause {
@@ -242,7 +244,8 @@ impl EndCause {
             | Self::NoAnswer { .. }
             | Self::NoRoute(_)
             | Self::NoAck
-            | Self::Broken(_) => None,
+            | Self::Broken(_)
+            | Self::Fault => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The calls of one engine: which call a message belongs to, and what they all may use.
 
-use super::{Accept, Call, CallCommand, CallEvent, Dial, WrongState};
+use super::{Accept, Call, CallCommand, CallEvent, Dial, EndCause, Ending, WrongState};
+use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::id::{AccountId, CallHandle};
 use crate::rng::Rng;
@@ -10,6 +11,7 @@ use crate::time::{Deadlines, Instant};
 use crate::ua::login::Login;
 use crate::ua::screen::Refusal;
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What an engine lends its calls while they handle an input.
 #[derive(Debug)]
@@ -153,7 +155,7 @@ impl Calls {
         handle: CallHandle,
         command: CallCommand,
     ) -> Result<(), WrongState> {
-        self.with(core, handle, |call, cx| call.handle_command(now, cx, command))
+        self.with(now, core, handle, |call, cx| call.handle_command(now, cx, command))
             .unwrap_or(Err(WrongState { state: "gone" }))
     }
 
@@ -163,46 +165,46 @@ impl Calls {
             EndpointEvent::Request { txn, request, flow } => match self.of_dialog(&request) {
                 Some(handle) => {
                     self.links.txns.insert(txn, handle);
-                    self.with(core, handle, |call, cx| call.handle_request(now, cx, txn, request, flow));
+                    self.with(now, core, handle, |call, cx| call.handle_request(now, cx, txn, request, flow));
                     None
                 }
                 None => Some(EndpointEvent::Request { txn, request, flow }),
             },
             EndpointEvent::Ack { request, flow } => match self.of_dialog(&request) {
                 Some(handle) => {
-                    self.with(core, handle, |call, cx| call.handle_ack(now, cx, &request));
+                    self.with(now, core, handle, |call, cx| call.handle_ack(now, cx, &request));
                     None
                 }
                 None => Some(EndpointEvent::Ack { request, flow }),
             },
             EndpointEvent::Cancelled { txn } => {
                 let Some(handle) = self.links.txns.get(&txn).copied() else { return Some(event) };
-                self.with(core, handle, |call, cx| call.handle_cancelled(now, cx, txn));
+                self.with(now, core, handle, |call, cx| call.handle_cancelled(now, cx, txn));
                 None
             }
             EndpointEvent::Response { txn, response, flow } => {
                 let Some(handle) = self.links.txns.get(&txn).copied() else {
                     return Some(EndpointEvent::Response { txn, response, flow });
                 };
-                self.with(core, handle, |call, cx| call.handle_response(now, cx, txn, response, flow));
+                self.with(now, core, handle, |call, cx| call.handle_response(now, cx, txn, response, flow));
                 None
             }
             EndpointEvent::Failed { txn, error } => {
                 let Some(handle) = self.links.txns.remove(&txn) else { return Some(event) };
-                self.with(core, handle, |call, cx| call.handle_failed(now, cx, txn, error));
+                self.with(now, core, handle, |call, cx| call.handle_failed(now, cx, txn, error));
                 None
             }
             EndpointEvent::Routed { id, result } => {
                 let Some(handle) = self.links.routes.remove(&id) else {
                     return Some(EndpointEvent::Routed { id, result });
                 };
-                self.with(core, handle, |call, cx| call.handle_routed(now, cx, id, result));
+                self.with(now, core, handle, |call, cx| call.handle_routed(now, cx, id, result));
                 None
             }
             EndpointEvent::Disconnected { .. } => Some(event),
             EndpointEvent::Terminated { txn } => {
                 let Some(handle) = self.links.txns.remove(&txn) else { return Some(event) };
-                self.with(core, handle, |call, _| call.handle_terminated(txn));
+                self.with(now, core, handle, |call, _| call.handle_terminated(txn));
                 None
             }
         }
@@ -211,7 +213,7 @@ impl Calls {
     /// The earliest deadline of any call has come.
     pub fn handle_timeout(&mut self, now: Instant, core: &mut Core<'_>) {
         while let Some(handle) = self.deadlines.pop_expired(now) {
-            self.with(core, handle, |call, cx| call.handle_timeout(now, cx));
+            self.with(now, core, handle, |call, cx| call.handle_timeout(now, cx));
         }
     }
 
@@ -251,10 +253,16 @@ impl Calls {
     }
 
     /// Drops a call without a word to the network (after a panic in it).
-    pub fn discard(&mut self, handle: CallHandle) {
+    fn discard(&mut self, handle: CallHandle) {
         self.deadlines.set(handle, None);
         self.unlink(handle);
         self.calls.remove(&handle);
+    }
+
+    /// A fault of ours in one call.
+    #[cfg(test)]
+    pub(crate) fn plant_panic(&mut self, now: Instant, core: &mut Core<'_>, handle: CallHandle) {
+        self.with(now, core, handle, |_, _| panic!("planted"));
     }
 
     fn fresh(&mut self) -> CallHandle {
@@ -268,18 +276,39 @@ impl Calls {
         self.links.tags.get(&(call_id, tag)).copied()
     }
 
-    /// Runs `act` on a call. It is out of the table meanwhile: should it panic, it is gone.
+    /// Runs `act` on a call. Should it panic, the call is ended as far as it still can be, and no other notices.
     fn with<R>(
         &mut self,
+        now: Instant,
         core: &mut Core<'_>,
         handle: CallHandle,
         act: impl FnOnce(&mut Call, &mut Cx<'_, '_>) -> R,
     ) -> Option<R> {
         let mut call = self.calls.remove(&handle)?;
         let mut cx = Cx { core, handle, links: &mut self.links, events: &mut self.events };
-        let result = act(&mut call, &mut cx);
-        self.keep(handle, call);
-        Some(result)
+        let was_live = !call.is_over();
+        let result = catch_unwind(AssertUnwindSafe(|| act(&mut call, &mut cx))).ok();
+        if result.is_none() {
+            self.end_broken(now, core, handle, call, was_live);
+        } else {
+            self.keep(handle, call);
+        }
+        result
+    }
+
+    /// A fault of ours has struck in this call: its peer is told goodbye if that much of it still works.
+    fn end_broken(&mut self, now: Instant, core: &mut Core<'_>, handle: CallHandle, mut call: Call, was_live: bool) {
+        let mut cx = Cx { core, handle, links: &mut self.links, events: &mut self.events };
+        let told = catch_unwind(AssertUnwindSafe(|| call.handle_command(now, &mut cx, CallCommand::HangUp)));
+        if was_live {
+            self.events.retain(|(owner, _)| *owner != handle);
+            let ending = Ending { by: EndedBy::Fault, cause: EndCause::Fault };
+            self.events.push_back((handle, CallEvent::Ended(ending)));
+        }
+        match told {
+            Ok(Ok(())) => self.keep(handle, call),
+            Ok(Err(_)) | Err(_) => self.discard(handle),
+        }
     }
 
     fn keep(&mut self, handle: CallHandle, call: Call) {

@@ -59,7 +59,7 @@ fn without_an_ack_the_call_ends_after_32_seconds() {
     let bye = phone.request(Method::Bye);
     phone.receive(reply(&bye, 481, ""));
     let (by, _, failure) = phone.ended();
-    assert_eq!((by, failure.map(|f| f.slug)), (EndedBy::Fault, Some("call.failed".into())));
+    assert_eq!((by, failure.map(|f| f.slug)), (EndedBy::Fault, Some("call.broken".into())));
     phone.assert_quiet();
 }
 

@@ -182,3 +182,30 @@ fn a_ping_comes_back_or_says_why_not() {
     assert_eq!(failure.slug, "net.timeout");
     phone.assert_quiet();
 }
+
+#[test]
+fn a_fault_of_ours_in_a_call_ends_it_with_a_goodbye_and_the_phone_goes_on() {
+    let mut phone = Phone::new(UaConfig::default());
+    talking(&mut phone);
+    let now = phone.now;
+    phone.ua.with_calls(|calls, core| calls.plant_panic(now, core, CALL));
+    phone.ua.settle(now);
+    phone.drain();
+    let bye = phone.request(Method::Bye);
+    let Event::CallEnded { by: EndedBy::Fault, failure: Some(failure), .. } = phone.event() else { panic!("ended") };
+    assert_eq!(failure.slug, "call.fault");
+    phone.receive(reply(&bye, 200, ""));
+    phone.assert_quiet();
+
+    // A fault in what the phone does for a call that rings.
+    phone.receive(invite("2", Some(OFFER)));
+    phone.response(180);
+    let second = CallHandle(2);
+    phone.ua.guarded(now, second, |_| panic!("planted"));
+    phone.ua.settle(now);
+    phone.drain();
+    phone.response(480);
+    assert!(matches!(phone.event(), Event::CallIncoming { .. }));
+    let Event::CallEnded { call, failure: Some(failure), .. } = phone.event() else { panic!("ended") };
+    assert_eq!((call, failure.slug.as_str()), (second, "call.fault"));
+}

@@ -784,6 +784,7 @@ impl World {
         set.handle_command(now, media, command);
         let Some(Route::Local { source, sink }) = route else { return };
         let source: Option<Box<dyn bellwire::media::set::SoundSource>> = match source {
+            AudioSource::File { path, .. } if path == sound::PANICS => Some(Box::new(sound::Panics::default())),
             AudioSource::File { .. }
             | AudioSource::Builtin(_)
             | AudioSource::Device(_)

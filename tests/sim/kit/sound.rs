@@ -31,3 +31,22 @@ impl Heard {
         tones::snr_db(hz, self.rate, tail)
     }
 }
+
+/// The file whose sound is a planted fault.
+pub const PANICS: &str = "a planted fault";
+
+/// Silence for half a second, then a panic.
+#[derive(Default)]
+pub struct Panics(usize);
+
+impl bellwire::media::set::SoundSource for Panics {
+    fn rate(&self) -> u32 {
+        16_000
+    }
+    fn read(&mut self, out: &mut [i16]) -> usize {
+        self.0 += out.len();
+        assert!(self.0 < 8000, "{PANICS}");
+        out.fill(0);
+        out.len()
+    }
+}

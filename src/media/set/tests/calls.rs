@@ -297,3 +297,35 @@ fn one_set_and_three_sets_sound_the_same() {
     };
     assert_eq!(sounds(1), sounds(3));
 }
+
+/// A source with a planted fault.
+struct Faulty;
+
+impl SoundSource for Faulty {
+    fn rate(&self) -> u32 {
+        8000
+    }
+    fn read(&mut self, _out: &mut [i16]) -> usize {
+        panic!("planted")
+    }
+}
+
+#[test]
+fn a_fault_in_one_session_breaks_it_alone_and_it_can_still_be_closed() {
+    let mut net = Net::new(1);
+    net.open(1, plan(1, 2, &pcmu()), local(AudioSource::Tone(440.0)));
+    net.open(2, plan(2, 1, &pcmu()), local(AudioSource::Tone(440.0)));
+    net.run(ms(1000));
+    let now = net.now;
+    net.set_of(2).attach(now, MediaId(2), Some(Box::new(Faulty)), None);
+    net.run(ms(1000));
+    assert_eq!(net.told(2).last(), Some(&&MediaEvent::Broken));
+    assert!(net.rtp_from(2).len() <= 51);
+    assert!(net.rtp_from(1).len() >= 100, "the other session goes on");
+    net.command(2, MediaCommand::Close);
+    let Some(MediaEvent::Closed(stats)) = net.told(2).last() else { panic!("not closed: {:?}", net.told(2)) };
+    assert!(stats.sent >= 49, "{stats:?}");
+    net.command(1, MediaCommand::Close);
+    net.drain();
+    assert!(net.sets[0].is_quiet());
+}
