@@ -36,6 +36,17 @@ pub enum Command {
         /// Which call.
         call: CallHandle,
     },
+    /// Puts the peer on hold: it hears silence, and we do not hear it. [`Event::CallChanged`] follows, or
+    /// [`Event::CallChangeRefused`].
+    Hold {
+        /// Which call.
+        call: CallHandle,
+    },
+    /// Goes on with a call that we hold. The others are held then, unless the config says otherwise.
+    Resume {
+        /// Which call.
+        call: CallHandle,
+    },
     /// Mutes or unmutes what we send.
     Mute {
         /// Which call.
@@ -219,8 +230,18 @@ pub enum Event {
         call: CallHandle,
         /// What holds now.
         audio: Option<AudioInfo>,
+        /// We hold the peer.
+        held: bool,
         /// The peer does not listen to us (their hold).
         held_by_peer: bool,
+    },
+    /// The peer refused our change (hold, resume); the call goes on as it was.
+    #[serde(rename = "call.change-refused")]
+    CallChangeRefused {
+        /// Which call.
+        call: CallHandle,
+        /// Why.
+        failure: Failure,
     },
     /// The call is over; its handle is dead.
     #[serde(rename = "call.ended")]
@@ -421,7 +442,7 @@ pub struct CallSummary {
     pub call: CallHandle,
     /// The far end.
     pub peer: String,
-    /// `calling`, `ringing`, `incoming`, `talking`, `ending`.
+    /// `calling`, `ringing`, `incoming`, `talking`, `held`, `ending`.
     pub state: String,
     /// True when they called us.
     pub incoming: bool,

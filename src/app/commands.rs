@@ -114,6 +114,8 @@ pub(crate) fn listen(options: &Listen, cli: &Cli, console: &mut Console) -> Resu
     let sound = own_sound(options.play.as_deref(), options.record.as_deref(), &config)?;
     let mut ua = setup::ua(&config)?;
     let mut auto_answer = AutoAnswer::default();
+    // Calls that nobody answers by hand, nobody listens to alone.
+    ua.call.hold_others &= options.auto_answer.is_none();
     if sound.is_own() {
         // The session answers, with files for each call.
         auto_answer.all = options.auto_answer;

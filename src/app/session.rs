@@ -41,6 +41,10 @@ struct Seen {
     account: Option<AccountId>,
     incoming: bool,
     answered: Option<Instant>,
+    /// We hold it.
+    held: bool,
+    /// We hold it, or have asked for that.
+    hold_wanted: bool,
     view: View,
     /// Our own answer is due.
     answer_at: Option<Instant>,
@@ -61,6 +65,8 @@ pub(crate) struct Session<'a> {
     pub(crate) outcome: Outcome,
     calls: BTreeMap<CallHandle, Seen>,
     dialled: Option<CallHandle>,
+    /// The call that keys are about.
+    current: Option<CallHandle>,
     dial_ticket: Option<Ticket>,
     registered: usize,
     stopping: Option<(Exit, Instant)>,
@@ -88,6 +94,7 @@ impl<'a> Session<'a> {
             outcome: Outcome::default(),
             calls: BTreeMap::new(),
             dialled: None,
+            current: None,
             dial_ticket: None,
             registered: 0,
             stopping: None,
@@ -216,8 +223,15 @@ impl<'a> Session<'a> {
         self.outcome.rtt_ms.is_none() && answered.is_some_and(|at| now < at + duration + REPORT)
     }
 
+    /// The call that keys are about: the one that was answered or resumed last, else any that is up.
     fn talking(&self) -> Option<CallHandle> {
-        self.calls.iter().rev().find(|(_, c)| c.answered.is_some()).map(|(call, _)| *call)
+        let up = |call: &CallHandle| self.calls.get(call).is_some_and(|seen| seen.answered.is_some());
+        self.current.filter(up).or_else(|| self.calls.keys().rev().copied().find(up))
+    }
+
+    /// Names a call where there are several.
+    fn which(&self, call: CallHandle) -> String {
+        if self.calls.len() > 1 { format!(", call {call}") } else { String::new() }
     }
 
     fn paint(&mut self) {
@@ -230,12 +244,21 @@ impl<'a> Session<'a> {
 }
 
 impl Seen {
+    /// Takes over what holds now; whether it was on hold before, on either side.
+    fn note_hold(&mut self, held: bool, held_by_peer: bool) -> bool {
+        let before = self.view.held;
+        (self.held, self.hold_wanted, self.view.held) = (held, held, held || held_by_peer);
+        before
+    }
+
     fn new(peer: String, incoming: bool, now: Instant) -> Self {
         Self {
             peer,
             account: None,
             incoming,
             answered: None,
+            held: false,
+            hold_wanted: false,
             view: View::default(),
             answer_at: None,
             hang_up_at: None,

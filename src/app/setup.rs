@@ -62,6 +62,7 @@ pub(crate) fn ua(config: &Config) -> Result<UaConfig, Failure> {
         default_audio: audio(&config.audio, config),
         call: CallConfig {
             max: config.call.max,
+            hold_others: config.call.hold_others,
             ring_timeout: config.call.ring_timeout,
             answer_timeout: config.call.answer_timeout,
             media_timeout: some(config.call.media_timeout),

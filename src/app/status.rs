@@ -13,7 +13,7 @@ pub struct View {
     pub muted: bool,
     /// The microphone has given nothing but zeros for a while.
     pub silent: bool,
-    /// They hold us.
+    /// We hold them, or they us.
     pub held: bool,
 }
 
@@ -52,7 +52,7 @@ pub fn line(width: usize, view: &View, colour: bool) -> Option<String> {
         _ => vec![format!("{time} {codec}"), loss, jitter, rtt, mos, mic, speaker],
     };
     if width >= 110 {
-        parts.push(" m mute  0-9 keys  q end".to_owned());
+        parts.push(" m mute  h hold  q end".to_owned());
     }
     Some(parts.join("  "))
 }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn each_width_shows_what_fits() {
         let full = "● 00:42 opus  loss 0.0%  jitter 3 ms  rtt 24 ms  MOS 4.4  mic ██▁▁  spk ██▅▁";
-        assert_eq!(line(110, &view(), false).unwrap(), format!("{full}   m mute  0-9 keys  q end"));
+        assert_eq!(line(110, &view(), false).unwrap(), format!("{full}   m mute  h hold  q end"));
         assert_eq!(line(109, &view(), false).unwrap(), full);
         assert_eq!(line(80, &view(), false).unwrap(), full);
         assert_eq!(line(79, &view(), false).unwrap(), "● 00:42  loss 0.0%  jitter 3 ms  MOS 4.4  spk ██▅▁");

@@ -117,7 +117,7 @@ fn account(name: &str) -> AccountConfig {
 }
 
 fn answering() -> UaConfig {
-    let call = CallConfig { auto_answer: Some(Duration::ZERO), max: 0, ..CallConfig::default() };
+    let call = CallConfig { auto_answer: Some(Duration::ZERO), max: 0, hold_others: false, ..CallConfig::default() };
     UaConfig { call, ..UaConfig::default() }
 }
 

@@ -4,6 +4,10 @@
 #[doc = include_str!("first-call.md")]
 pub mod first_call {}
 
+/// What can be done in a call: hold, several calls, and what else may happen in one.
+#[doc = include_str!("calls.md")]
+pub mod calls {}
+
 /// Every command and option.
 #[doc = include_str!("commands.md")]
 pub mod commands {}

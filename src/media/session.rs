@@ -24,7 +24,7 @@ use super::set::{Destination, SoundSink, SoundSource};
 use super::transport::MediaTransport;
 use crate::id::{MediaId, SocketId};
 use crate::rng::Rng;
-use crate::sdp::plan::{MediaPlan, NegotiatedCodec, StreamPlan, TransportPlan};
+use crate::sdp::plan::{Direction, MediaPlan, NegotiatedCodec, StreamPlan, TransportPlan};
 use crate::time::{Duration, Epoch, Instant, earliest};
 use control::Control;
 use ends::{Feed, FrameClock, SinkEnd, SourceEnd};
@@ -156,7 +156,8 @@ impl MediaSession {
             }
         }
         let receives = match &self.stream {
-            Some(stream) => stream.plan.direction.receives(),
+            // Who holds us may send nothing at all; who hears nothing of us tells us nothing by its silence.
+            Some(stream) => stream.plan.direction == Direction::SendRecv,
             None => matches!(self.route, Route::Relay { .. }) && chosen.is_none_or(|(s, _)| s.direction.receives()),
         };
         self.watch.listening = match (receives, self.watch.listening) {

@@ -311,6 +311,8 @@ impl Engine for Pbx {
             Command::Dial { .. }
             | Command::Answer { .. }
             | Command::Reject { .. }
+            | Command::Hold { .. }
+            | Command::Resume { .. }
             | Command::Mute { .. }
             | Command::Dtmf { .. }
             | Command::Register { .. }

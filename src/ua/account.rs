@@ -113,6 +113,8 @@ impl Default for AudioConfig {
 pub struct CallConfig {
     /// Calls that may be up at once, either way; 0 is no limit.
     pub max: usize,
+    /// Answering, placing or resuming a call by hand holds the others.
+    pub hold_others: bool,
     /// An incoming call that nobody answers is refused (480) after this time.
     pub ring_timeout: Duration,
     /// An outgoing call that nobody answers is cancelled after this time.
@@ -131,6 +133,7 @@ impl Default for CallConfig {
     fn default() -> Self {
         Self {
             max: 4,
+            hold_others: true,
             ring_timeout: Duration::from_secs(60),
             answer_timeout: Duration::from_secs(120),
             media_timeout: Some(Duration::from_secs(60)),

@@ -31,9 +31,11 @@ impl Ua {
             }
             Command::Mute { call, on } => {
                 self.talking(call, if on { "muted" } else { "unmuted" })?;
-                self.out.push_back(Output::Media(media_of(call), MediaCommand::Mute(on)));
+                self.mute(call, on);
                 Ok(Reply::Ok)
             }
+            Command::Hold { call } => self.hold(now, call, true),
+            Command::Resume { call } => self.hold(now, call, false),
             Command::Dtmf { call, digits } => {
                 if let Some(bad) = digits.chars().find(|c| !matches!(c, '0'..='9' | '*' | '#' | 'A'..='D' | ',')) {
                     return Err(CommandError::BadDigit(bad));
@@ -113,6 +115,7 @@ impl Ua {
         line.route = audio.unwrap_or(line.route);
         let call = self.with_calls(|calls, core| calls.dial(now, core, dial));
         self.lines.insert(call, line);
+        self.hold_others(now, call);
         self.emit(Event::CallOutgoing { call, account: id, to: uri.to_string() });
         Ok(call)
     }
@@ -123,6 +126,7 @@ impl Ua {
         match line.stage {
             Stage::Ringing { .. } => {
                 line.route = audio.unwrap_or_else(|| line.route.clone());
+                self.hold_others(now, call);
                 self.answer_now(now, call);
                 Ok(Reply::Ok)
             }
@@ -153,7 +157,7 @@ impl Ua {
         }
     }
 
-    fn talking(&self, call: CallHandle, wanted: &str) -> Result<(), CommandError> {
+    pub(super) fn talking(&self, call: CallHandle, wanted: &str) -> Result<(), CommandError> {
         self.live(call)?;
         match self.lines.get(&call) {
             Some(line) if matches!(line.stage, Stage::Talking) => Ok(()),

@@ -7,7 +7,7 @@ use crate::engine::{Protocol, ResolveError, StreamFault};
 use crate::sdp::NegotiationError;
 use crate::sip::auth::AuthError;
 use crate::sip::endpoint::{RouteError, TxnError};
-use crate::sip::message::{HeaderName, Method, Response};
+use crate::sip::message::{HeaderName, Method, Response, StatusCode};
 use std::net::SocketAddr;
 
 /// Who is concerned: facts that every failure of a call or registration carries.
@@ -120,6 +120,11 @@ impl About {
             _ => "call.failed",
         };
         self.status(slug, response)
+    }
+
+    /// A final response that is no success, to a change of a call that is up.
+    pub(super) fn change_refused(&self, status: StatusCode) -> Failure {
+        self.failure("call.change-refused").with_status(status.code(), status.reason_phrase())
     }
 
     /// A final response that is no success, to a REGISTER.

@@ -6,6 +6,7 @@
 
 use super::account::AudioConfig;
 use super::call::{LegId, OfferId};
+use super::changes::Changes;
 use super::failure::About;
 use crate::api::{AudioInfo, AudioRoute, EndedBy, Event, Failure};
 use crate::engine::Lease;
@@ -13,7 +14,7 @@ use crate::id::{AccountId, CallHandle, RequestId};
 use crate::media::codec;
 use crate::media::command::MediaStats;
 use crate::sdp::plan::{Direction, MediaPlan, Remote};
-use crate::sdp::{NegotiationError, Negotiator, Sdp, SdpError, Wish};
+use crate::sdp::{NegotiationError, Negotiator, Sdp, SdpError, Wish, remote_of};
 use crate::time::{Duration, Instant};
 use std::collections::BTreeMap;
 
@@ -33,6 +34,9 @@ pub(super) struct Line {
     pub(super) audio: AudioConfig,
     pub(super) sound: Sound,
     pub(super) stage: Stage,
+    pub(super) changes: Changes,
+    /// Our offer went out in a 2xx: its answer comes with the ACK.
+    pub(super) offered_late: bool,
     negotiator: Negotiator,
     forks: BTreeMap<LegId, Fork>,
     pub(super) plan: Option<MediaPlan>,
@@ -115,6 +119,8 @@ impl Line {
             audio,
             sound: Sound::None,
             stage,
+            changes: Changes::default(),
+            offered_late: false,
             negotiator: Negotiator::new(session_id & (i64::MAX as u64), "-"),
             forks: BTreeMap::new(),
             plan: None,
@@ -143,9 +149,8 @@ impl Line {
         match (&self.stage, &self.sound) {
             (Stage::Ringing { answer_at, .. }, _) => *answer_at,
             (Stage::Ending { .. }, Sound::Closing { until, .. }) => Some(*until),
-            (Stage::Calling | Stage::Arriving { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. }, _) => {
-                None
-            }
+            (Stage::Talking, _) => self.changes.deadline(),
+            (Stage::Calling | Stage::Arriving { .. } | Stage::Answered | Stage::Ending { .. }, _) => None,
         }
     }
 
@@ -158,8 +163,8 @@ impl Line {
         failure.with("offered", names.join(", "))
     }
 
-    fn wish(audio: &AudioConfig, lease: Lease) -> Wish<'_> {
-        Wish { capabilities: &audio.capabilities, lease, direction: Direction::SendRecv, latch: true }
+    fn wish(audio: &AudioConfig, lease: Lease, direction: Direction) -> Wish<'_> {
+        Wish { capabilities: &audio.capabilities, lease, direction, latch: true }
     }
 
     /// Our offer, for an INVITE or a 2xx without one.
@@ -168,14 +173,32 @@ impl Line {
         if self.negotiator.has_pending_offer() {
             self.negotiator.rollback();
         }
-        Ok(self.negotiator.offer(&Self::wish(&self.audio, lease))?.encode())
+        let direction = self.changes.begin_offer();
+        Ok(self.negotiator.offer(&Self::wish(&self.audio, lease, direction))?.encode())
+    }
+
+    /// Our offer of what the user has changed, unless another exchange is under way.
+    pub(super) fn offer_change(&mut self) -> Option<Vec<u8>> {
+        if self.negotiator.has_pending_offer() {
+            return None;
+        }
+        self.offer().ok()
+    }
+
+    /// What the peer's description in force says of its direction, seen from the peer; the address 0.0.0.0 wants nothing.
+    pub(super) fn remote_direction(&self) -> Option<Direction> {
+        let remote = remote_of(self.negotiator.remote()?).ok()?;
+        Some(match remote.address {
+            Some(_) => remote.direction,
+            None => Direction::from_halves(remote.direction.sends(), false),
+        })
     }
 
     /// Whether the caller's offer has anything for us; nothing is settled yet.
     pub(super) fn take_offer(&mut self, body: &[u8]) -> Result<(), OfferError> {
         let lease = self.lease().ok_or(OfferError::NoSockets)?;
         self.negotiator.handle_offer(Sdp::parse(body)?)?;
-        let checked = self.negotiator.check(&Self::wish(&self.audio, lease));
+        let checked = self.negotiator.check(&Self::wish(&self.audio, lease, self.changes.answered()));
         if checked.is_err() {
             self.negotiator.rollback();
         }
@@ -185,8 +208,9 @@ impl Line {
     /// The answer to the offer taken before; the plan is the new one from now on.
     pub(super) fn answer(&mut self) -> Result<Vec<u8>, OfferError> {
         let lease = self.lease().ok_or(OfferError::NoSockets)?;
-        let (sdp, plan) = self.negotiator.answer(&Self::wish(&self.audio, lease))?;
+        let (sdp, plan) = self.negotiator.answer(&Self::wish(&self.audio, lease, self.changes.answered()))?;
         self.plan = Some(plan);
+        self.changes.begin_answer();
         Ok(sdp.encode())
     }
 
@@ -234,6 +258,8 @@ impl Line {
         if self.negotiator.has_pending_offer() {
             self.negotiator.rollback();
         }
+        self.offered_late = false;
+        self.changes.withdraw();
     }
 
     /// What holds now, for people.
@@ -255,17 +281,13 @@ impl Line {
         })
     }
 
-    /// The peer does not listen to us.
-    pub(super) fn is_held_by_peer(&self) -> bool {
-        self.audio_info().is_some_and(|info| !info.direction.sends())
-    }
-
     /// The state in a word for the snapshot.
     pub(super) const fn state(&self, ringing_there: bool) -> &'static str {
         match self.stage {
             Stage::Calling if ringing_there => "ringing",
             Stage::Calling => "calling",
             Stage::Arriving { .. } | Stage::Ringing { .. } => "incoming",
+            Stage::Talking if self.changes.is_held() => "held",
             Stage::Answered | Stage::Talking => "talking",
             Stage::Ending { .. } => "ending",
         }

@@ -10,6 +10,7 @@
 
 pub mod account;
 pub mod call;
+mod changes;
 mod commands;
 mod failure;
 mod line;

@@ -46,7 +46,13 @@ impl Ua {
                 }
             }
             CallEvent::Answer { body, early: false, .. } => match line.final_answer(&body) {
-                Ok(()) => self.apply_current_plan(call),
+                Ok(()) if matches!(line.stage, Stage::Talking) && !line.offered_late => self.change_agreed(now, call),
+                Ok(()) => {
+                    if matches!(line.stage, Stage::Talking) {
+                        line.settle_changes(now, true);
+                    }
+                    self.apply_current_plan(call);
+                }
                 Err(error) => {
                     let failure = line.about.unusable(&error);
                     line.roll_back();
@@ -61,20 +67,22 @@ impl Ua {
                 if line.settle(leg) {
                     line.stage = Stage::Talking;
                     line.answered_at = Some(now);
+                    line.settle_changes(now, !line.incoming || line.offered_late);
+                    line.offered_late = false;
                     let (after_ms, audio) = (millis(now.since(line.since)), line.audio_info());
                     self.apply_current_plan(call);
                     self.emit(Event::CallAnswered { call, after_ms, audio });
+                    self.offer_change(now, call);
                 } else {
                     let failure = line.about.no_answer_in_2xx();
                     self.give_up(now, call, failure);
                 }
             }
-            // We never offer by re-INVITE yet.
-            CallEvent::OfferRefused { .. } => line.roll_back(),
+            CallEvent::OfferRefused { status, retry_after } => self.change_refused(now, call, status, retry_after),
             CallEvent::ChangeDone => {
                 line.roll_back();
-                let (audio, held_by_peer) = (line.audio_info(), line.is_held_by_peer());
-                self.emit(Event::CallChanged { call, audio, held_by_peer });
+                self.tell_change(call);
+                self.offer_change(now, call);
             }
             CallEvent::Ended(ending) => self.handle_ended(now, call, &ending),
         }
@@ -85,7 +93,7 @@ impl Ua {
         let Some(line) = self.lines.get_mut(&call) else { return };
         let answer = match body {
             Some(body) => line.take_offer(body).and_then(|()| line.answer()),
-            None => line.offer(),
+            None => line.offer().inspect(|_| line.offered_late = true),
         };
         let command = match answer {
             Ok(body) => CallCommand::Answer { id, body },
@@ -96,7 +104,15 @@ impl Ua {
         };
         let accepted = matches!(command, CallCommand::Answer { .. });
         let told = self.with_calls(|calls, core| calls.command(now, core, call, command));
+        if told.is_err()
+            && let Some(line) = self.lines.get_mut(&call)
+        {
+            line.roll_back();
+        }
         if accepted && told.is_ok() && body.is_some() {
+            if let Some(line) = self.lines.get_mut(&call) {
+                line.settle_changes(now, false);
+            }
             self.apply_current_plan(call);
         }
     }
@@ -188,7 +204,10 @@ impl Ua {
             .collect();
         for call in due {
             self.guarded(now, call, |ua| match ua.lines.get(&call).map(Line::is_live) {
-                Some(true) => ua.answer_now(now, call),
+                Some(true) => {
+                    ua.answer_now(now, call);
+                    ua.offer_change(now, call);
+                }
                 Some(false) => ua.finish_line(call),
                 None => {}
             });

@@ -96,6 +96,7 @@ impl Ua {
         match answer {
             Ok(body) => {
                 line.stage = Stage::Answered;
+                line.offered_late = late;
                 let answer = CallCommand::Answer { id, body };
                 let told = self.with_calls(|calls, core| calls.command(now, core, call, answer));
                 if told.is_ok() && !late {

@@ -57,6 +57,43 @@ fn a_call_is_answered_muted_dialled_into_and_ended_by_single_keys() {
     left(listener, 0);
 }
 
+#[test]
+fn a_call_is_held_and_a_second_one_answered_by_single_keys() {
+    let home = Home::new();
+    let pbx = Pbx::start(&home);
+    let bob = pbx.phone(&home, "bob");
+    let (alice, carol) = (pbx.phone(&home, "alice"), pbx.phone(&home, "carol"));
+    let mut listener = terminal(&home, 120, &[], &format!("listen -c {bob}"));
+    listener.until("  registered bob ");
+    let first = home.start(&["call", "bob", "-c", &alice, "--json"]);
+    listener.until("a answer  r reject");
+    listener.type_in("a");
+    first.until("call.answered");
+    listener.type_in("h");
+    listener.until("  on hold   ");
+    let held = first.until("\"held_by_peer\":true");
+    assert!(held.contains("call.changed") && held.contains("\"direction\":\"recvonly\""), "{held}");
+    until_painted(&listener, "‖ 00:0");
+    listener.type_in("h");
+    listener.until("  resumed   ");
+    first.until("\"held_by_peer\":false");
+    // Call waiting: answering the second one holds the first.
+    let second = home.start(&["call", "bob", "-c", &carol, "--json"]);
+    listener.until("a answer and hold the other  r reject");
+    listener.type_in("a");
+    second.until("call.answered");
+    listener.until(", call c1");
+    listener.type_in("n");
+    listener.until("  now      call c1");
+    second.until("\"held_by_peer\":true");
+    listener.type_in("q");
+    first.wait().expect(0, &["\"by\":\"remote\""]);
+    listener.type_in("q");
+    second.wait().expect(0, &["\"by\":\"remote\""]);
+    listener.type_in("q");
+    left(listener, 0);
+}
+
 /// Waits until the live line shows `text`, whether or not a line end follows.
 fn until_painted(running: &Running, text: &str) {
     let end = std::time::Instant::now() + crate::kit::PATIENCE;
@@ -110,7 +147,7 @@ fn live_line(columns: u32, vars: &[(&str, &str)], options: &str) -> String {
 #[test]
 fn the_live_line_fits_the_terminal() {
     let wide = live_line(120, &[], "");
-    for part in ["● 00:0", " opus ", "loss 0.0%", "jitter ", "rtt ", "MOS ", "mic ", "spk ", "m mute  0-9 keys  q end"]
+    for part in ["● 00:0", " opus ", "loss 0.0%", "jitter ", "rtt ", "MOS ", "mic ", "spk ", "m mute  h hold  q end"]
     {
         assert!(wide.contains(part), "no {part} in {wide:?}");
     }

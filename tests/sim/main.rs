@@ -14,6 +14,7 @@ mod caller;
 mod calls;
 mod checklist;
 mod detours;
+mod holding;
 mod interfaces;
 mod kit;
 mod nat;

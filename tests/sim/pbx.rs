@@ -25,6 +25,12 @@ fn user(name: &str, codecs: &[&str]) -> UaConfig {
     config
 }
 
+/// Its calls go on beside each other.
+fn beside(mut config: UaConfig) -> UaConfig {
+    config.call.hold_others = false;
+    config
+}
+
 struct Office {
     world: World,
     pbx: NodeId,
@@ -153,8 +159,9 @@ fn one_and_three_media_sets_give_the_same_ladder_and_the_same_sound() {
         let names: Vec<String> = (0..8).map(|n| format!("u{n}")).collect();
         let config = users(&names.iter().map(String::as_str).collect::<Vec<_>>());
         world.pbx_with_sets("pbx", &[PBX], config, sets);
-        let phones: Vec<NodeId> =
-            (0..8).map(|n| world.ua(&names[n], &[&format!("10.0.1.{n}")], user(&names[n], &["pcmu"]))).collect();
+        let phones: Vec<NodeId> = (0..8)
+            .map(|n| world.ua(&names[n], &[&format!("10.0.1.{n}")], beside(user(&names[n], &["pcmu"]))))
+            .collect();
         for phone in &phones {
             world.run_until(*phone, registered);
         }

@@ -132,6 +132,8 @@ pub struct Opus {
 pub struct Call {
     /// Calls at once; 0: no limit.
     pub max: usize,
+    /// Answering, placing or resuming a call holds the others.
+    pub hold_others: bool,
     /// An incoming call rings for so long.
     pub ring_timeout: Duration,
     /// An outgoing call waits for so long.

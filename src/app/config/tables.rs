@@ -155,12 +155,13 @@ fn call<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Call {
     let long = (Duration::from_secs(1), Duration::from_secs(3600));
     let call = Call {
         max: to(r.number(&mut t, "max", 4, 0..=100_000)),
+        hold_others: r.flag(&mut t, "hold_others", true),
         ring_timeout: r.span(&mut t, "ring_timeout", Duration::from_secs(60), long).0,
         answer_timeout: r.span(&mut t, "answer_timeout", Duration::from_secs(120), long).0,
         media_timeout: r.span(&mut t, "media_timeout", Duration::from_secs(60), (Duration::ZERO, long.1)).0,
         do_not_disturb: r.flag(&mut t, "do_not_disturb", false),
     };
-    for key in ["wait_tone", "hold_others", "record"] {
+    for key in ["wait_tone", "record"] {
         r.not_built(&mut t, key, if key == "record" { "; `--record FILE` can" } else { "" });
     }
     r.finish(t);

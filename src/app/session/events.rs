@@ -147,7 +147,11 @@ impl Session<'_> {
                 let who = display
                     .filter(|d| !d.is_empty())
                     .map_or_else(|| uri.clone(), |name| format!("{} ({uri})", Console::safe(&name)));
-                let keys = if self.keys { "   a answer  r reject" } else { "" };
+                let keys = match (self.keys, self.talking().is_some()) {
+                    (false, _) => "",
+                    (true, false) => "   a answer  r reject",
+                    (true, true) => "   a answer and hold the other  r reject",
+                };
                 self.console.progress(&format!("  incoming {who}, call {call}{keys}"));
                 self.ring(call, from, account);
             }
@@ -155,12 +159,27 @@ impl Session<'_> {
                 self.console.progress(&format!("  ringing  {} s", seconds(after_ms)));
             }
             Event::CallAnswered { call, after_ms, audio } => self.answered(call, after_ms, audio),
-            Event::CallChanged { call, audio, held_by_peer } => {
-                if let Some(seen) = self.calls.get_mut(&call) {
-                    seen.view.held = held_by_peer;
+            Event::CallChanged { call, audio, held, held_by_peer } => {
+                let before = self.calls.get_mut(&call).map(|seen| seen.note_hold(held, held_by_peer));
+                let word = match (held, held_by_peer) {
+                    (true, false) => "on hold",
+                    (true, true) => "on hold on both sides",
+                    (false, true) => "held by them",
+                    (false, false) if before == Some(true) => "resumed",
+                    (false, false) => "changed",
+                };
+                let which = self.which(call);
+                self.console.progress(&format!("  {word}   {}{which}", sound(audio.as_ref())));
+                if !held && before == Some(true) {
+                    self.current = Some(call);
                 }
-                let word = if held_by_peer { "held by them" } else { "changed" };
-                self.console.progress(&format!("  {word}   {}", sound(audio.as_ref())));
+                self.paint();
+            }
+            Event::CallChangeRefused { call, failure } => {
+                if let Some(seen) = self.calls.get_mut(&call) {
+                    seen.hold_wanted = seen.held;
+                }
+                self.console.failure(&failure, around, false);
             }
             Event::CallEnded { call, by, code, failure, duration_ms, stats } => {
                 self.ended(call, by, code, failure, duration_ms, stats.map(|s| *s), around);
@@ -236,6 +255,7 @@ impl Session<'_> {
         let now = Instant::now();
         if let Some(seen) = self.calls.get_mut(&call) {
             seen.answered = Some(now);
+            self.current = Some(call);
             seen.answer_at = None;
             seen.hang_up_at = duration.map(|d| now + d);
             seen.view.stats.codec = audio.as_ref().map(|a| a.codec.clone()).unwrap_or_default();

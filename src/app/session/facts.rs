@@ -19,6 +19,7 @@ impl Session<'_> {
             | Event::CallRinging { .. }
             | Event::CallAnswered { .. }
             | Event::CallChanged { .. }
+            | Event::CallChangeRefused { .. }
             | Event::CallEnded { .. }
             | Event::DtmfReceived { .. }
             | Event::DtmfSent { .. }
@@ -40,7 +41,8 @@ impl Session<'_> {
             facts.insert("user".into(), names.user.clone());
             facts.insert("server".into(), names.server.clone());
         }
-        if let Event::CallEnded { call, .. } | Event::MediaWarning { call, .. } = event
+        if let Event::CallEnded { call, .. } | Event::MediaWarning { call, .. } | Event::CallChangeRefused { call, .. } =
+            event
             && let Some(seen) = self.calls.get(call)
         {
             facts.insert("peer".into(), Console::safe(&seen.peer));

@@ -8,7 +8,7 @@ use crate::id::CallHandle;
 impl Session<'_> {
     pub(super) fn handle_key(&mut self, key: char) {
         let ringing = self.calls.iter().rev().find(|(_, c)| c.incoming && c.answered.is_none()).map(|(call, _)| *call);
-        let last = self.calls.keys().next_back().copied();
+        let last = self.talking().or_else(|| self.calls.keys().next_back().copied());
         match key.to_ascii_lowercase() {
             'a' => {
                 if let Some(call) = ringing {
@@ -37,6 +37,16 @@ impl Session<'_> {
                     self.paint();
                 }
             }
+            'h' => {
+                if let Some(call) = self.talking()
+                    && let Some(seen) = self.calls.get_mut(&call)
+                {
+                    seen.hold_wanted = !seen.hold_wanted;
+                    let hold = seen.hold_wanted;
+                    self.send(if hold { Command::Hold { call } } else { Command::Resume { call } });
+                }
+            }
+            'n' => self.switch(),
             '0'..='9' | '*' | '#' => {
                 if let Some(call) = self.talking() {
                     self.send(Command::Dtmf { call, digits: key.to_string() });
@@ -44,6 +54,17 @@ impl Session<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Goes on with the next call that is up; the one before is held.
+    fn switch(&mut self) {
+        let up: Vec<_> = self.calls.iter().filter(|(_, c)| c.answered.is_some()).map(|(call, _)| *call).collect();
+        let at = self.talking().and_then(|call| up.iter().position(|other| *other == call)).unwrap_or(0);
+        let Some(next) = up.get((at + 1) % up.len().max(1)).copied().filter(|_| up.len() > 1) else { return };
+        self.current = Some(next);
+        self.send(Command::Resume { call: next });
+        self.console.progress(&format!("  now      call {next}"));
+        self.paint();
     }
 
     pub(super) fn answer(&mut self, call: CallHandle) {

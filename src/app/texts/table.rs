@@ -243,6 +243,12 @@ The SIP messages show which."
     [Command("bellwire explain {code|500}", "")];
     "The server or the other phone answered with an error of its own. The code says which."
 
+    "call.change-refused" OtherSip Warning:
+    "{peer|the other side} did not agree to the change; the call goes on as it was";
+    "answered {code|an error} {reason|}";
+    [Command("bellwire explain {code|488}", "")];
+    "Hold, resume and a change of codec have to be agreed with the other side. It refused; what was agreed before still holds."
+
     "register.failed" OtherSip Error:
     "{server|the server} did not register {user|this account}";
     "answered {code|an error} {reason|}{cause|}";

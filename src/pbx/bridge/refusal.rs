@@ -16,7 +16,8 @@ pub(super) fn refusal(cause: &EndCause) -> StatusCode {
         | EndCause::Unreachable { .. }
         | EndCause::Login { .. }
         | EndCause::NoAck
-        | EndCause::Broken(_) | EndCause::Fault => StatusCode::TEMPORARILY_UNAVAILABLE,
+        | EndCause::Broken(_)
+        | EndCause::Fault => StatusCode::TEMPORARILY_UNAVAILABLE,
     }
 }
 

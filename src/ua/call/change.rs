@@ -10,6 +10,9 @@ use crate::sip::endpoint::{Route, TxnError, TxnId};
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode, Uri};
 use crate::time::{Duration, Instant};
 
+/// The longest pause that a peer may ask for with 500 (§14.2).
+const MOST_PAUSE: u64 = 10;
+
 /// A re-INVITE in progress; one at a time (§14).
 #[derive(Debug)]
 pub(super) enum Change {
@@ -208,6 +211,8 @@ impl Call {
                 let wait = Duration::from_millis(base + 10 * cx.core.rng.below(steps + 1));
                 cx.emit(CallEvent::OfferRefused { status: response.status, retry_after: Some(wait) });
             }
+            // §14.2: the peer had a change of its own under way.
+            500 => cx.emit(CallEvent::OfferRefused { status: response.status, retry_after: pause_of(&response) }),
             _ => cx.emit(CallEvent::OfferRefused { status: response.status, retry_after: None }),
         }
     }
@@ -270,4 +275,11 @@ impl Call {
             let _ = session.leg.dialog.request(Method::Invite);
         }
     }
+}
+
+/// What Retry-After asks for, if it is no longer than the rule allows.
+fn pause_of(response: &Response) -> Option<Duration> {
+    let text = response.headers.get(&HeaderName::RETRY_AFTER)?;
+    let digits: String = text.trim().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok().filter(|seconds| *seconds <= MOST_PAUSE).map(Duration::from_secs)
 }

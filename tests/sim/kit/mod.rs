@@ -414,6 +414,14 @@ impl World {
         }
     }
 
+    /// The phone of a node, to look into it.
+    pub fn ua_of(&self, node: NodeId) -> &Ua {
+        match &self.nodes[node.0].host {
+            Host::Ua(ua) => ua,
+            Host::Pbx(_) | Host::Script(_) | Host::Off => self.fail("that node is no phone"),
+        }
+    }
+
     /// A node that is gone gives its addresses back to whoever comes next.
     pub fn rename_away(&mut self, node: NodeId) {
         self.nodes[node.0].ips.clear();

@@ -23,6 +23,13 @@ impl Heard {
         self.samples.lock().expect("no test panics while it holds the lock").clone()
     }
 
+    /// The loudest sample of the last seconds.
+    pub fn peak(&self, seconds: f64) -> i16 {
+        let all = self.samples();
+        let from = all.len().saturating_sub((seconds * f64::from(self.rate)) as usize);
+        all[from..].iter().map(|sample| sample.saturating_abs()).max().unwrap_or(0)
+    }
+
     /// Signal to noise ratio of a sine of `hz` in the last `seconds`, dB.
     pub fn snr_db(&self, hz: f64, seconds: f64) -> f64 {
         let samples = self.samples();
