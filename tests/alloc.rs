@@ -16,6 +16,9 @@ use bellwire::time::{Duration, Instant};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+#[path = "alloc/sessions.rs"]
+mod sessions;
+
 struct Counting;
 
 thread_local! {
