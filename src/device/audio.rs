@@ -11,7 +11,8 @@ pub mod try_out;
 
 use self::find::Patience;
 use super::ring::{self, Counters, Loudspeaker, Microphone, Release};
-use crate::driver::sound::{Key, Opened, Report};
+use crate::driver::cards::CardId;
+use crate::driver::sound::{Opened, Report};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant as Wall};
@@ -52,21 +53,21 @@ pub struct Open {
     name: String,
 }
 
-/// Begins to open a device for a session; `report` tells how that ends.
+/// Begins to open a device for the sessions that share it; `report` tells how that ends.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub(crate) fn open(report: Report, key: Key, name: &str, direction: Direction) -> std::io::Result<()> {
+pub(crate) fn open(report: Report, card: CardId, name: &str, direction: Direction) -> std::io::Result<()> {
     let name = name.to_owned();
     let thread = match direction {
         Direction::Capture => "microphone",
         Direction::Playback => "loudspeaker",
     };
     let builder = std::thread::Builder::new().name(thread.into()).stack_size(STACK);
-    builder.spawn(move || serve(&report, key, &name, direction)).map(drop)
+    builder.spawn(move || serve(&report, card, &name, direction)).map(drop)
 }
 
-fn serve(report: &Report, key: Key, name: &str, direction: Direction) {
+fn serve(report: &Report, card: CardId, name: &str, direction: Direction) {
     let _quiet = stream::quiet_alsa();
     let (sender, inbox) = channel();
     let mut patience = Patience::default();
@@ -83,7 +84,7 @@ fn serve(report: &Report, key: Key, name: &str, direction: Direction) {
         };
         match begun {
             Ok((open, opened)) => {
-                report.send(key, opened);
+                report.send(card, opened);
                 if again {
                     // The end of the stream before is let go of in favour of the new one.
                     is_released(&inbox, AGAIN);
@@ -99,11 +100,11 @@ fn serve(report: &Report, key: Key, name: &str, direction: Direction) {
                         continue;
                     }
                     Finding::Lost(cause) => {
-                        report.send(key, Opened::Failed("audio.device-lost", format!("{device}: {cause}")));
+                        report.send(card, Opened::Failed("audio.device-lost", format!("{device}: {cause}")));
                     }
                 }
             }
-            Err(error) if !again => return report.send(key, Opened::Failed(error.slug, error.cause)),
+            Err(error) if !again => return report.send(card, Opened::Failed(error.slug, error.cause)),
             Err(_) => {}
         }
         if is_released(&inbox, AGAIN) {

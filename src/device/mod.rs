@@ -8,4 +8,5 @@ pub mod builtin;
 pub mod clip;
 pub mod record;
 pub mod ring;
+pub mod shared;
 pub mod wav;

@@ -11,6 +11,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the driver is where clocks and threads are")]
 
+pub(crate) mod cards;
 mod client;
 mod clock;
 mod datagram;

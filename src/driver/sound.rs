@@ -1,6 +1,7 @@
 //! From the names in a [`Route`] to open files and devices; all opening happens on helper threads.
 
 use super::EngineId;
+use super::cards::{CardId, Cards};
 use crate::device::builtin;
 use crate::device::clip::Clip;
 use crate::device::record::{Recorder, Writer};
@@ -11,7 +12,7 @@ use crate::media::command::{AudioSink, AudioSource, Builtin, MediaCommand, Media
 use crate::media::set::{SoundSink, SoundSource};
 use crate::sdp::plan::MediaPlan;
 use mio::Waker;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
@@ -43,17 +44,38 @@ pub(crate) enum Opened {
     Failed(&'static str, String),
 }
 
+/// Whom something was opened for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whom {
+    /// One session.
+    Session(Key),
+    /// All sessions that share a sound card.
+    Card(CardId),
+}
+
+impl From<Key> for Whom {
+    fn from(key: Key) -> Self {
+        Self::Session(key)
+    }
+}
+
+impl From<CardId> for Whom {
+    fn from(card: CardId) -> Self {
+        Self::Card(card)
+    }
+}
+
 /// Tells the loop what a helper has opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
-    sender: Sender<(Key, Opened)>,
+    sender: Sender<(Whom, Opened)>,
     waker: Arc<Waker>,
 }
 
 impl Report {
-    pub(crate) fn send(&self, key: Key, opened: Opened) {
+    pub(crate) fn send(&self, whom: impl Into<Whom>, opened: Opened) {
         // Without a loop nobody cares.
-        if self.sender.send((key, opened)).is_ok() {
+        if self.sender.send((whom.into(), opened)).is_ok() {
             let _ = self.waker.wake();
         }
     }
@@ -82,7 +104,10 @@ struct FileJob {
 /// What is open and being opened, for all sessions of all engines.
 pub(super) struct Sounds {
     report: Report,
-    opened: Receiver<(Key, Opened)>,
+    opened: Receiver<(Whom, Opened)>,
+    /// What a card has for each of its sessions.
+    ready: VecDeque<(Key, Opened)>,
+    cards: Cards,
     sessions: BTreeMap<(EngineId, MediaId), Session>,
     wishes: u64,
     files: Option<Sender<FileJob>>,
@@ -112,6 +137,8 @@ impl Sounds {
         Self {
             report: Report { sender, waker },
             opened,
+            ready: VecDeque::new(),
+            cards: Cards::default(),
             sessions: BTreeMap::new(),
             wishes: 0,
             files: None,
@@ -180,7 +207,10 @@ impl Sounds {
                 };
                 refused.then(|| failed("audio.file", format!("{path}: no thread to read it")))
             }
-            AudioSource::Device(name) | AudioSource::DeviceAndFile(name, _) => self.open_device(key, name, true),
+            AudioSource::Device(name) | AudioSource::DeviceAndFile(name, _) => {
+                self.open_device(key, name, true);
+                None
+            }
         }
     }
 
@@ -191,7 +221,10 @@ impl Sounds {
                 Ok(recorder) => Delivery::Sink(Box::new(recorder)),
                 Err(error) => failed("audio.file", format!("{path}: {error}")),
             }),
-            AudioSink::Device(name) | AudioSink::DeviceAndFile(name, _) => self.open_device(key, name, false),
+            AudioSink::Device(name) | AudioSink::DeviceAndFile(name, _) => {
+                self.open_device(key, name, false);
+                None
+            }
         }
     }
 
@@ -207,19 +240,17 @@ impl Sounds {
         recorder
     }
 
-    #[cfg(feature = "audio")]
-    fn open_device(&self, key: Key, name: &str, capture: bool) -> Option<Delivery> {
-        use crate::device::audio::{Direction, open};
-        let direction = if capture { Direction::Capture } else { Direction::Playback };
-        open(self.report.clone(), key, name, direction).err().map(|error| failed("audio.busy", error.to_string()))
-    }
-
-    #[cfg(not(feature = "audio"))]
-    fn open_device(&self, key: Key, name: &str, capture: bool) -> Option<Delivery> {
-        let slug = if capture { "audio.no-input" } else { "audio.no-output" };
-        // Through the queue like any other failure, so that a file beside the device is still recorded.
-        self.report.send(key, Opened::Failed(slug, format!("{name}: this program was built without sound cards")));
-        None
+    /// An end of a sound card comes through the queue, as its failure does: then a file beside it is still recorded.
+    fn open_device(&mut self, key: Key, name: &str, capture: bool) {
+        let sessions = &self.sessions;
+        let is_current = |key: &Key| {
+            let session = sessions.get(&(key.engine, key.media));
+            session.is_some_and(|session| session.source.0 == key.wish || session.sink.0 == key.wish)
+        };
+        let Some(card) = self.cards.ask(capture, name, key, &self.report, is_current) else { return };
+        if let Err(error) = open_card(&self.report, card, name, capture) {
+            self.report.send(card, Opened::Failed("audio.busy", error.to_string()));
+        }
     }
 
     fn files(&mut self) -> Option<&Sender<FileJob>> {
@@ -236,7 +267,16 @@ impl Sounds {
     /// The next thing that a helper has opened, or failed to.
     pub(super) fn next(&mut self) -> Option<(EngineId, MediaId, Delivery)> {
         loop {
-            let (key, opened) = self.opened.try_recv().ok()?;
+            let (key, opened) = match self.ready.pop_front() {
+                Some(next) => next,
+                None => match self.opened.try_recv().ok()? {
+                    (Whom::Session(key), opened) => (key, opened),
+                    (Whom::Card(card), opened) => {
+                        self.cards.take(card, opened, &mut self.ready);
+                        continue;
+                    }
+                },
+            };
             let Key { engine, media, wish } = key;
             let Some(session) = self.sessions.get_mut(&(engine, media)) else {
                 // The call is over; only a recording that went wrong is still of interest.
@@ -320,6 +360,20 @@ impl Sounds {
             writer.finish(PATIENCE);
         }
     }
+}
+
+#[cfg(feature = "audio")]
+fn open_card(report: &Report, card: CardId, name: &str, capture: bool) -> std::io::Result<()> {
+    use crate::device::audio::{Direction, open};
+    open(report.clone(), card, name, if capture { Direction::Capture } else { Direction::Playback })
+}
+
+#[cfg(not(feature = "audio"))]
+#[expect(clippy::unnecessary_wraps, reason = "with sound cards it may fail")]
+fn open_card(report: &Report, card: CardId, name: &str, capture: bool) -> std::io::Result<()> {
+    let slug = if capture { "audio.no-input" } else { "audio.no-output" };
+    report.send(card, Opened::Failed(slug, format!("{name}: this program was built without sound cards")));
+    Ok(())
 }
 
 /// A loudspeaker and a recording of what it plays.

@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod command;
 mod dtmf;
+pub mod graph;
 mod jitter;
 mod outbox;
 pub mod packet;

@@ -159,3 +159,56 @@ fn devices_are_listed_and_tried() {
     drop(_player);
     let _ = writer.join();
 }
+
+/// The loudest that a frequency gets in any fifth of a second.
+fn loudest(hz: f64, sound: &[i16]) -> f64 {
+    sound.chunks(sound::RATE / 5).map(|piece| sound::amplitude(hz, piece)).fold(0.0, f64::max)
+}
+
+#[test]
+fn two_calls_at_once_share_one_microphone_and_one_loudspeaker() {
+    let _guard = crate::among_others();
+    let Some(pulse) = Pulse::start("two calls on one sound card", &["mouth", "ear"]) else { return };
+    let (_player, mut pipe) = pulse.play("mouth");
+    let _writer = std::thread::spawn(move || pipe.write_all(&sound::tone(1200.0, 8000.0, 30.0)));
+    let (recorder, heard) = pulse.record("ear.monitor", 1);
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let streams = |which: &str| pulse.control(&["list", "short", which]).1.lines().count();
+    let before = (streams("sink-inputs"), streams("source-outputs"));
+    let port = port.to_string();
+    let listen = ["listen", "--auto-answer", "--port", &port, "--set", "call.max=2", "--codecs", "pcmu"];
+    let listener = start(&[&listen[..], &MIC[..], &SPEAKER[..]].concat(), &pulse.environment());
+    let uri = format!("sip:room@127.0.0.1:{port}");
+    let caller = |input: &str, seconds: &str| {
+        let input = format!("audio.input={input}");
+        let args = ["call", &uri, "--port", "0", "--duration", seconds, "--set", &input, "--set", "audio.output=none"];
+        start(&args, &pulse.environment())
+    };
+    std::thread::sleep(Duration::from_millis(500));
+    let first = caller("tone:500", "8s");
+    let second = caller("tone:800", "6s");
+    let during = || (streams("sink-inputs"), streams("source-outputs"));
+    wait_for("both ends of the card are open", Duration::from_secs(10), || during() == (before.0 + 1, before.1 + 1));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(during(), (before.0 + 1, before.1 + 1), "the card is opened once");
+    for run in [end(second, PATIENCE), end(first, PATIENCE)] {
+        assert_eq!(run.code, Some(0), "{run:#?}");
+        // Both hear the room: a sine of 8000 has -15 dBFS.
+        let level = run.event("call.ended")["stats"]["spk_db"].as_f64();
+        assert!(level.is_some_and(|db| (db + 15.3).abs() < 2.0), "{level:?}: {run:#?}");
+    }
+    wait_for("the card is closed with the last call", Duration::from_secs(10), || during() == before);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(listener.id() as i32), nix::sys::signal::Signal::SIGTERM)
+        .expect("it runs");
+    end(listener, PATIENCE);
+    drop(recorder);
+    let sound = sound::samples(&heard);
+    // Two tones of -12 dBFS; each alone and both together were heard.
+    for hz in [500.0, 800.0] {
+        assert!(loudest(hz, &sound) > 6000.0, "{hz} Hz: {}", loudest(hz, &sound));
+    }
+    let both = sound
+        .chunks(sound::RATE / 5)
+        .filter(|piece| [500.0, 800.0].iter().all(|hz| sound::amplitude(*hz, piece) > 6000.0));
+    assert!(both.count() >= 10, "heard together for two seconds at least");
+}
