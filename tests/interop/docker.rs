@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// The peers, each with an image of its own.
-pub(crate) const PEERS: [(&str, &str); 3] = [("asterisk", "sid"), ("linphone", "trixie"), ("baresip", "sid")];
+pub(crate) const PEERS: [(&str, &str); 4] =
+    [("asterisk", "sid"), ("linphone", "trixie"), ("baresip", "sid"), ("kamailio", "sid")];
 
 /// Why no container can run here, or nothing.
 pub(crate) fn unavailable() -> Option<String> {

@@ -17,9 +17,11 @@ mod phone;
 mod report;
 mod rows_pbx;
 mod rows_phones;
+mod rows_proxy;
 mod sound;
 
 use peers::Asterisk;
+use rows_proxy::Kamailio;
 use sound::{Band, Sound};
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,6 +63,7 @@ impl Row {
 /// What all rows share.
 pub(crate) struct Bench {
     asterisk: Result<Asterisk, String>,
+    kamailio: Result<Kamailio, String>,
     /// What is said in the calls.
     pub(crate) speech: Sound,
 }
@@ -69,6 +72,11 @@ impl Bench {
     /// The PBX, or why it is not there.
     pub(crate) fn asterisk(&self) -> Result<&Asterisk, String> {
         self.asterisk.as_ref().map_err(Clone::clone)
+    }
+
+    /// The proxy, or why it is not there.
+    pub(crate) fn kamailio(&self) -> Result<&Kamailio, String> {
+        self.kamailio.as_ref().map_err(Clone::clone)
     }
 
     /// The speech as a file for `--play`, silence behind it so that it is said once.
@@ -92,7 +100,8 @@ fn main() -> ExitCode {
     let chosen = |row: &Row| {
         words.is_empty() || words.iter().any(|w| row.peer.contains(w.as_str()) || row.scenario.contains(w.as_str()))
     };
-    let rows: Vec<Row> = rows_pbx::rows().into_iter().chain(rows_phones::rows()).filter(chosen).collect();
+    let rows: Vec<Row> =
+        rows_pbx::rows().into_iter().chain(rows_proxy::rows()).chain(rows_phones::rows()).filter(chosen).collect();
     if std::env::args().any(|a| a == "--list") {
         for row in &rows {
             println!("{}: {}: test", row.peer, row.scenario);
@@ -153,14 +162,16 @@ fn run(rows: &[Row], whole: bool) -> Result<bool, String> {
         println!("interop: no image of {peer}: {why}");
         tell_not_run(&format!("interoperability with {peer}: no image: {why}"));
     }
-    let asterisk = match versions.get("asterisk") {
-        Some(Ok(_)) => Asterisk::start(&top.join("asterisk")),
+    let needed = |peer| match versions.get(peer) {
+        Some(Ok(_)) => Ok(top.join(peer)),
         Some(Err(why)) => Err(why.clone()),
         None => Err("not needed".to_owned()),
     };
+    let asterisk = needed("asterisk").and_then(|dir| Asterisk::start(&dir));
+    let kamailio = needed("kamailio").and_then(|dir| Kamailio::start(&dir));
     // Its last half second is a pause. Judged without it, a call that ends with the speech loses nothing by the packets still in the buffer.
     let speech = Sound::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/assets/speech.wav"), 0)?.cut(0.0, 10.5);
-    let bench = Bench { asterisk, speech };
+    let bench = Bench { asterisk, kamailio, speech };
     println!("interop: peers ready after {:.0} s", started.elapsed().as_secs_f64());
 
     let next = Mutex::new(rows.iter().enumerate());
