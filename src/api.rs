@@ -353,12 +353,29 @@ pub struct AudioInfo {
     pub rate: u32,
     /// Channels as in rtpmap.
     pub channels: u8,
-    /// `None` while unprotected.
+    /// Where the keys of SRTP come from: `sdes`, the session descriptions (RFC 4568). `None` while unprotected.
     pub srtp: Option<String>,
+    /// The SRTP suite as in `a=crypto`.
+    pub suite: Option<String>,
+    /// Who could listen besides the two ends.
+    pub audible_to: AudibleTo,
     /// Seen from us.
     pub direction: crate::sdp::plan::Direction,
     /// Where our packets go.
     pub remote: Option<String>,
+}
+
+/// Who could listen to a call besides its two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AudibleTo {
+    /// Whoever sees the packets: they are not encrypted.
+    #[default]
+    Anyone,
+    /// Whoever saw the call being set up: the keys were sent there, readable.
+    Signalling,
+    /// The servers that set the call up, and nobody on the way to the first of them.
+    Server,
 }
 
 /// Answer to an OPTIONS request.
@@ -446,4 +463,8 @@ pub struct CallSummary {
     pub state: String,
     /// True when they called us.
     pub incoming: bool,
+    /// The SRTP suite; `None` while the sound is not encrypted.
+    pub srtp: Option<String>,
+    /// Who could listen besides the two ends; `None` in a PBX, which passes packets on as they are.
+    pub audible_to: Option<AudibleTo>,
 }

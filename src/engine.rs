@@ -28,6 +28,13 @@ impl Protocol {
         matches!(self, Self::Tcp)
     }
 
+    /// True when nobody on the way can read what is sent.
+    pub const fn is_secure(self) -> bool {
+        match self {
+            Self::Udp | Self::Tcp => false,
+        }
+    }
+
     /// The name in a Via header and, in lower case, in a `transport` parameter.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -5,12 +5,14 @@ mod config;
 pub mod engine;
 mod media;
 mod sdp;
+mod srtp;
 pub mod town;
 
 pub use config::config;
 pub use engine::{softphone, switchboard};
 pub use media::{rtcp, rtp};
 pub use sdp::sdp;
+pub use srtp::srtp;
 
 use crate::sip::message::{Message, ParseErrorKind, Response, StatusCode};
 use crate::sip::transport::framer::{self, Frame, FrameError, Framer};

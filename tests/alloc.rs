@@ -10,8 +10,10 @@ use bellwire::media::codec::{CODECS, EncoderSettings};
 use bellwire::media::playout::{JitterSettings, Playout, Pulled};
 use bellwire::media::resample::Resampler;
 use bellwire::media::set::{SoundSink, SoundSource};
+use bellwire::media::srtp::Srtp;
 use bellwire::media::tones::{Progress, Tone};
 use bellwire::rng::Rng;
+use bellwire::sdp::plan::{MasterKey, SdesKeys, Suite};
 use bellwire::time::{Duration, Instant};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -131,6 +133,38 @@ fn tones_allocate_nothing() {
     let mut tone = Tone::progress(Progress::Busy, 8000);
     let mut block = [0; 80];
     assert_eq!(allocations(|| (0..200).for_each(|_| tone.fill(&mut block))), 0);
+}
+
+/// Every suite, both ways, RTP and RTCP, with forged and repeated packets among the good ones.
+#[test]
+fn protecting_and_opening_packets_allocates_nothing() {
+    for suite in Suite::ALL {
+        let mut rng = Rng::new([4; 32]);
+        let [send, receive] = [0; 2].map(|_| MasterKey::random(suite, &mut rng));
+        let keys = SdesKeys { suite, send: send.clone(), receive: receive.clone(), mki: None };
+        let mut near = Srtp::new(&keys);
+        let mut far = Srtp::new(&SdesKeys { send: receive, receive: send, ..keys });
+        let now = Instant::ZERO;
+        let (mut packet, mut report) = ([0x55; 400], [0x55; 400]);
+        let mut run = |seqs: std::ops::Range<u16>| {
+            for seq in seqs {
+                packet[..2].copy_from_slice(&[0x80, 0]);
+                packet[2..4].copy_from_slice(&seq.to_be_bytes());
+                let length = near.protect_rtp(&mut packet, 172).expect("it fits");
+                let mut copy = packet;
+                packet[length - 1] ^= 1;
+                assert!(far.unprotect_rtp(now, &mut packet[..length]).is_err());
+                packet[length - 1] ^= 1;
+                assert!(far.unprotect_rtp(now, &mut packet[..length]).is_ok());
+                assert!(far.unprotect_rtp(now, &mut copy[..length]).is_err());
+                report[..2].copy_from_slice(&[0x81, 200]);
+                let length = near.protect_rtcp(&mut report, 60).expect("it fits");
+                assert!(far.unprotect_rtcp(now, &mut report[..length]).is_ok());
+            }
+        };
+        run(0..10);
+        assert_eq!(allocations(|| run(10..1000)), 0, "{}", suite.name());
+    }
 }
 
 /// The callbacks of sound cards, with a ring that runs full, one that runs empty, and the sessions' ends meanwhile.

@@ -30,7 +30,7 @@ pub(crate) fn engine_config(config: &Config, more: &[(String, Secret)]) -> Resul
         users.push(PbxUser::new(&user.name, realm, &user.password.fetch().map_err(fail)?));
     }
     users.extend(more.iter().map(|(name, password)| PbxUser::new(name, realm, password)));
-    let audio = audio(&config.audio, config);
+    let audio = audio(&config.audio, config.call.encryption, config);
     Ok(PbxConfig {
         realm: realm.clone(),
         users,

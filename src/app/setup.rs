@@ -1,7 +1,7 @@
 //! From [`Config`] to what engines and driver are made with.
 
 use super::config::password::PasswordError;
-use super::config::{Account, Audio, Config, Limits, Transport};
+use super::config::{Account, Audio, Config, Encryption, Limits, Transport};
 use crate::api::{AudioRoute, Failure};
 use crate::driver::{Bind, DriverConfig};
 use crate::engine::Protocol;
@@ -16,7 +16,7 @@ use crate::ua::{AccountConfig, AudioConfig, CallConfig, UaConfig};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The sound settings as an engine takes them.
-pub(crate) fn audio(audio: &Audio, config: &Config) -> AudioConfig {
+pub(crate) fn audio(audio: &Audio, encryption: Encryption, config: &Config) -> AudioConfig {
     let codecs = audio.codecs.iter().filter_map(|name| CODECS.iter().find(|c| c.name == name)).collect();
     let settings = MediaSettings {
         jitter_adaptive: audio.jitter_adaptive,
@@ -30,10 +30,13 @@ pub(crate) fn audio(audio: &Audio, config: &Config) -> AudioConfig {
         dscp: config.network.dscp_audio,
         media_timeout: some(config.call.media_timeout),
     };
+    let suites = config.call.srtp_suites.clone();
     AudioConfig {
-        capabilities: Capabilities::new(codecs, true, audio.frame).with_settings(&settings),
+        capabilities: Capabilities { suites, ..Capabilities::new(codecs, true, audio.frame).with_settings(&settings) },
         settings,
         route: AudioRoute { source: audio.input.clone(), sink: audio.output.clone() },
+        encryption: encryption.media,
+        keys_in_clear: encryption.keys_in_clear,
     }
 }
 
@@ -59,7 +62,7 @@ pub(crate) fn ua(config: &Config) -> Result<UaConfig, Failure> {
     let accounts = config.accounts.iter().map(|a| account(a, config)).collect::<Result<_, _>>()?;
     Ok(UaConfig {
         accounts,
-        default_audio: audio(&config.audio, config),
+        default_audio: audio(&config.audio, config.call.encryption, config),
         call: CallConfig {
             max: config.call.max,
             hold_others: config.call.hold_others,
@@ -115,7 +118,7 @@ fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure>
             Transport::Udp => Some(Protocol::Udp),
             Transport::Tcp => Some(Protocol::Tcp),
         },
-        audio: audio(&account.audio, config),
+        audio: audio(&account.audio, account.encryption, config),
         auto_answer: account.auto_answer,
         ..AccountConfig::new(&account.name, aor, registrar)
     })

@@ -47,8 +47,11 @@ pub fn line(width: usize, view: &View, colour: bool) -> Option<String> {
     };
     let speaker = format!("spk {}", bar(s.speaker_db));
     let codec = if s.codec.is_empty() { "-" } else { &s.codec };
+    // Only what was found authentic is called so: negotiated keys alone are no lock.
+    let time = if s.srtp.is_some() { format!("{time} srtp") } else { time };
     let mut parts = match width {
         ..80 => vec![time, loss, jitter, mos, speaker],
+        ..86 if s.srtp.is_some() => vec![format!("{time} {codec}"), loss, jitter, mos, mic, speaker],
         _ => vec![format!("{time} {codec}"), loss, jitter, rtt, mos, mic, speaker],
     };
     if width >= 110 {
@@ -145,6 +148,16 @@ mod tests {
         );
         let painted = line(109, &bad, true).unwrap();
         assert!(painted.contains("\x1b[31mMOS 3.0!!\x1b[0m"), "{painted}");
+    }
+
+    #[test]
+    fn what_was_found_authentic_is_marked_as_encrypted_at_every_width() {
+        let mut view = view();
+        view.stats.srtp = Some("AEAD_AES_256_GCM".into());
+        for width in [60, 79, 80, 85, 86, 109, 110] {
+            let line = line(width, &view, false).unwrap();
+            assert!(line.starts_with("● 00:42 srtp") && line.chars().count() < width, "{width}: {line}");
+        }
     }
 
     #[test]

@@ -154,6 +154,7 @@ fn account(server: &str, password: crate::secret::Secret, config: &Config) -> Ac
         proxy: None,
         auto_answer: None,
         audio: config.audio.clone(),
+        encryption: config.call.encryption,
     }
 }
 

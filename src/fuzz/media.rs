@@ -76,7 +76,7 @@ fn items(bytes: &[u8]) -> Vec<Item> {
 }
 
 /// The pieces of an input, at most 32; a length that points outside takes all that is left.
-fn split(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn split(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = input;
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk::<2>()?;

@@ -24,8 +24,9 @@ pub fn sdp(input: &[u8]) {
     let address = |port| (host.parse::<std::net::IpAddr>().expect("a literal address"), port).into();
     let (rtp_addr, rtcp_addr) = (address(4000), address(4001));
     let lease = Lease { set: SetId(0), rtp: SocketId(0), rtcp: SocketId(1), rtp_addr, rtcp_addr };
-    let wish = Wish { capabilities: &capabilities, lease, direction: Direction::SendRecv, latch: true };
-    let mut negotiator = Negotiator::new(1, "-");
+    let encryption = crate::sdp::MediaEncryption::Preferred;
+    let wish = Wish { capabilities: &capabilities, lease, direction: Direction::SendRecv, latch: true, encryption };
+    let mut negotiator = Negotiator::new(1, "-").with_keys([7; 32]);
     negotiator.handle_offer(body.clone()).expect("nothing waits at first");
     answer_to(&body, &mut negotiator, &wish);
     let before = (negotiator.local().cloned(), negotiator.remote().cloned());

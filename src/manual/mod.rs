@@ -15,3 +15,7 @@ pub mod commands {}
 /// Every key of the config.
 #[doc = include_str!("config.md")]
 pub mod config {}
+
+/// Encryption of sound, and who could listen all the same.
+#[doc = include_str!("security.md")]
+pub mod security {}

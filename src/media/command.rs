@@ -159,6 +159,11 @@ pub enum MediaEvent {
     DtmfSent,
     /// Nothing was received for 5 s after the start, though the direction says the peer sends.
     NoIncomingAudio,
+    /// Packets came in the first 5 s, but none was encrypted with the key that was agreed.
+    NotAuthentic {
+        /// How many.
+        packets: u64,
+    },
     /// The capture side gives digital silence for 5 s.
     SilentMicrophone,
     /// Nothing was received for `media_timeout`.
@@ -197,7 +202,13 @@ pub struct MediaStats {
     pub late: u64,
     /// Duplicates.
     pub duplicate: u64,
-    /// Packets refused by the source rules (threats C1) or malformed.
+    /// The SRTP suite, once a packet of the peer was found authentic; `None` for clear sound, and until then.
+    pub srtp: Option<String>,
+    /// Packets that were not encrypted with the agreed key, or changed on their way.
+    pub forged: u64,
+    /// SRTP packets that had come before.
+    pub replayed: u64,
+    /// Packets refused by the source rules (threats C1), malformed, forged or replayed.
     pub refused: u64,
     /// Milliseconds of sound that had to be concealed.
     pub concealed_ms: u64,

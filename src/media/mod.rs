@@ -13,6 +13,7 @@ pub mod rtcp;
 mod session;
 pub mod set;
 mod similarity;
+pub mod srtp;
 pub mod stats;
 pub mod tones;
 mod transport;

@@ -48,6 +48,29 @@ impl Outbox {
         None
     }
 
+    /// Datagrams that wait.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Changes the datagrams from the place `from` on: `change` gets buffer and length and gives the new length, or
+    /// `None` for one that must not be sent.
+    pub(super) fn rework(&mut self, from: usize, mut change: impl FnMut(&mut [u8], usize) -> Option<usize>) {
+        let mut at = from;
+        while let Some(datagram) = self.queue.get_mut(at) {
+            match change(&mut datagram.bytes[..], datagram.length) {
+                Some(length) => {
+                    datagram.length = length;
+                    at += 1;
+                }
+                None => {
+                    self.free.extend(self.queue.remove(at).map(|datagram| datagram.bytes));
+                    self.dropped += 1;
+                }
+            }
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -59,6 +59,31 @@ impl<'a> RtpPacket<'a> {
         })
     }
 
+    /// Parses a datagram whose payload is not for us: it may be encrypted, and its padding with it.
+    ///
+    /// # Errors
+    /// What is no RTP of version 2, or too short for its fixed header. CSRCs and extension count as payload.
+    pub fn parse_opaque(bytes: &'a [u8]) -> Result<Self, RtpError> {
+        if is_rtcp(bytes) {
+            return Err(RtpError::Rtcp);
+        }
+        let malformed = RtpError::Malformed { bytes: bytes.len() };
+        let (&[first, second, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3], payload) =
+            bytes.split_first_chunk::<12>().ok_or(malformed)?;
+        if first >> 6 != 2 {
+            return Err(malformed);
+        }
+        Ok(Self {
+            payload_type: second & 0x7F,
+            marker: second & 0x80 != 0,
+            seq: u16::from_be_bytes([s0, s1]),
+            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
+            ssrc: u32::from_be_bytes([r0, r1, r2, r3]),
+            extension: None,
+            payload,
+        })
+    }
+
     /// Writes the packet to the start of `buf` and returns its length.
     pub fn write(&self, buf: &mut [u8]) -> Result<usize, RtpError> {
         let mut builder = RtpPacketBuilder::new()
@@ -160,6 +185,17 @@ mod tests {
         assert_eq!(elements(0x1000, &[5, 0, 0, 6, 2, 7, 8, 0]), [(5, vec![]), (6, vec![7, 8])]);
         assert_eq!(elements(0x1000, &[5, 9, 0, 0]), []);
         assert_eq!(elements(0x1234, &[0x20, 1, 0, 0]), []);
+    }
+
+    #[test]
+    fn an_opaque_packet_has_its_fixed_header_and_any_padding() {
+        let mut buf = [0; 64];
+        let length = PLAIN.write(&mut buf).expect("it fits");
+        assert_eq!(RtpPacket::parse_opaque(&buf[..length]), Ok(PLAIN));
+        buf[0] |= 0x20; // the last byte would be a padding of 7 bytes out of 3
+        assert!(RtpPacket::parse(&buf[..length]).is_err());
+        assert_eq!(RtpPacket::parse_opaque(&buf[..length]), Ok(PLAIN));
+        assert!(RtpPacket::parse_opaque(&buf[..11]).is_err() && RtpPacket::parse_opaque(&[0x40; 12]).is_err());
     }
 
     #[test]

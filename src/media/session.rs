@@ -288,6 +288,13 @@ impl MediaSession {
         Some(to)
     }
 
+    /// Protects what this turn has put into the outbox.
+    pub(super) fn seal(&mut self, outbox: &mut Outbox, from: usize) {
+        if let Some(transport) = &mut self.transport {
+            transport.seal(outbox, from);
+        }
+    }
+
     fn set_transport(&mut self, now: Instant, plan: Option<&TransportPlan>) {
         match (&mut self.transport, plan) {
             (Some(transport), Some(plan)) => transport.set_plan(now, plan),

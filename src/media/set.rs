@@ -256,13 +256,20 @@ impl MediaSet {
         work: impl FnOnce(&mut MediaSession, &mut Turn<'_>) -> T,
     ) -> Option<T> {
         let session = self.sessions.get_mut(place)?.as_mut()?;
+        let before = self.outbox.len();
         let mut turn =
             Turn { now, rng: &mut self.rng, epoch: self.epoch, outbox: &mut self.outbox, events: &mut self.events };
-        if let Ok((result, due)) = catch_unwind(AssertUnwindSafe(|| (work(session, &mut turn), session.poll_timeout())))
-        {
+        let worked = catch_unwind(AssertUnwindSafe(|| {
+            let result = work(session, &mut turn);
+            // The one place where sound turns into SRTP: nothing of a session gets past it.
+            session.seal(turn.outbox, before);
+            (result, session.poll_timeout())
+        }));
+        if let Ok((result, due)) = worked {
             self.deadlines[place] = Some(due);
             return Some(result);
         }
+        self.outbox.rework(before, |_, _| None); // it may not have come to protecting them
         let stats = catch_unwind(AssertUnwindSafe(|| session.stats(now))).unwrap_or_default();
         let media = session.media();
         self.remove(media, place);

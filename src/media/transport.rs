@@ -1,4 +1,4 @@
-//! One media transport: addresses, and who may send to us (RFC 4961; threats C1, C2, C3). Knows no codec.
+//! One media transport: addresses, who may send to us (RFC 4961; threats C1, C2, C3), and SRTP. Knows no codec.
 //!
 //! ```text
 //!                 ┌─ packet from the signalled address ──────────────▶ Locked(signalled)
@@ -6,22 +6,28 @@
 //!                 └─ 5 packets in a row, one SSRC, from one stranger ▶ Locked(stranger)      only if latching is on, within 5 s
 //!  new address in a later SDP: Signalled again
 //! ```
+//! With SRTP the key says who it is, not the address: nothing is believed before its tag was found right, and an authentic
+//! packet that is newer than all before moves the address (a NAT that changed its mind).
 
-use super::packet::RtpPacket;
+use super::outbox::Outbox;
+use super::packet::{RtpPacket, is_rtcp};
 use super::set::Destination;
+use super::srtp::{Counts, Srtp};
 use crate::engine::Lease;
 use crate::id::SocketId;
-use crate::sdp::plan::{Protection, Remote, TransportPlan};
+use crate::sdp::plan::{Protection, Remote, SdesKeys, Suite, TransportPlan};
 use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
 
 /// The far end of a session as the network shows it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct MediaTransport {
     lease: Lease,
     dscp: u8,
     remote: Remote,
     source: Source,
+    /// SRTP, if it was agreed.
+    srtp: Option<Box<Srtp>>,
     /// The stream that is accepted.
     ssrc: Option<u32>,
     /// Another SSRC from the locked address and the number its next packet must have.
@@ -55,12 +61,12 @@ struct Trial {
 impl MediaTransport {
     /// Makes the transport of a plan.
     pub(super) fn new(now: Instant, plan: &TransportPlan, dscp: u8) -> Self {
-        let Protection::None = plan.protection; // the variants to come are refused by the negotiator, and would be here
         Self {
             lease: plan.lease,
             dscp,
             remote: plan.remote,
             source: Source::of(plan.remote),
+            srtp: keys_of(plan).map(|keys| Box::new(Srtp::new(keys))),
             ssrc: None,
             rival: None,
             since: now,
@@ -71,6 +77,10 @@ impl MediaTransport {
     /// Takes over a later plan. An unchanged address keeps its lock.
     pub(super) fn set_plan(&mut self, now: Instant, plan: &TransportPlan) {
         self.lease = plan.lease;
+        match (&mut self.srtp, keys_of(plan)) {
+            (Some(srtp), Some(keys)) => srtp.set_keys(now, keys),
+            (srtp, keys) => *srtp = keys.map(|keys| Box::new(Srtp::new(keys))),
+        }
         if plan.remote == self.remote {
             return;
         }
@@ -89,14 +99,73 @@ impl MediaTransport {
         self.lease
     }
 
-    /// Whether an RTP packet may be heard; `negotiated` says whether its payload type was agreed.
-    pub(super) fn accepts_rtp(
+    /// Opens an RTP packet in place: its clear length, and for SRTP whether it is newer than all before. `None`: refused.
+    pub(super) fn open_rtp(&mut self, now: Instant, from: SocketAddr, bytes: &mut [u8]) -> Option<(usize, Proof)> {
+        if !self.looks_at(now, from) {
+            return None;
+        }
+        let Some(srtp) = &mut self.srtp else { return Some((bytes.len(), Proof::None)) };
+        let opened = srtp.unprotect_rtp(now, bytes).ok()?;
+        Some((opened.length, Proof::Authentic { newest: opened.newest }))
+    }
+
+    /// Opens an RTCP packet in place, if it may be believed: its clear length.
+    pub(super) fn open_rtcp(&mut self, now: Instant, from: SocketAddr, bytes: &mut [u8]) -> Option<usize> {
+        let Some(srtp) = &mut self.srtp else { return self.accepts_rtcp(now, from).then_some(bytes.len()) };
+        let length = srtp.unprotect_rtcp(now, bytes).ok()?;
+        // Authentic from wherever it comes; only who sends sound tells us where to send.
+        if !self.accepts_rtcp(now, from) {
+            self.heard = Some(now);
+        }
+        Some(length)
+    }
+
+    /// Protects what was put into `outbox` since it held `from` datagrams; what cannot be protected is not sent.
+    pub(super) fn seal(&mut self, outbox: &mut Outbox, from: usize) {
+        let Some(srtp) = &mut self.srtp else { return };
+        outbox.rework(from, |buf, length| {
+            if buf.get(..length).is_some_and(is_rtcp) {
+                srtp.protect_rtcp(buf, length)
+            } else {
+                srtp.protect_rtp(buf, length)
+            }
+        });
+    }
+
+    /// How packets are protected, and what became of those that came; `None` without protection.
+    pub(super) fn protection(&self) -> Option<(Suite, Counts)> {
+        self.srtp.as_ref().map(|srtp| (srtp.keys().suite, srtp.counts()))
+    }
+
+    /// Whether an RTP packet may be heard whose sender was proven by its key.
+    pub(super) fn accepts(
         &mut self,
         now: Instant,
         from: SocketAddr,
         packet: &RtpPacket<'_>,
         negotiated: bool,
+        proof: Proof,
     ) -> bool {
+        let Proof::Authentic { newest } = proof else { return self.accepts_rtp(now, from, packet, negotiated) };
+        let from = canonical(from);
+        let source = match self.source {
+            Source::Nobody => return false,
+            Source::Signalled { rtp, rtcp, .. } | Source::Locked { rtp, rtcp, latched: false } if rtp == from => {
+                Source::Locked { rtp, rtcp, latched: false }
+            }
+            source @ Source::Locked { rtp, .. } if rtp == from || !newest => source,
+            Source::Signalled { rtcp, .. } | Source::Locked { rtcp, .. } => {
+                Source::Locked { rtp: from, rtcp, latched: true }
+            }
+        };
+        if negotiated {
+            self.lock(now, packet.ssrc, source);
+        }
+        negotiated
+    }
+
+    /// Whether an RTP packet may be heard; `negotiated` says whether its payload type was agreed.
+    fn accepts_rtp(&mut self, now: Instant, from: SocketAddr, packet: &RtpPacket<'_>, negotiated: bool) -> bool {
         let from = canonical(from);
         match self.source {
             Source::Nobody => false,
@@ -146,7 +215,7 @@ impl MediaTransport {
     }
 
     /// Whether an RTCP packet may be believed: from its signalled address, or from the host whose RTP was latched onto.
-    pub(super) fn accepts_rtcp(&mut self, now: Instant, from: SocketAddr) -> bool {
+    fn accepts_rtcp(&mut self, now: Instant, from: SocketAddr) -> bool {
         let from = canonical(from);
         let accepted = match &mut self.source {
             Source::Nobody => false,
@@ -210,12 +279,34 @@ impl MediaTransport {
 }
 
 impl MediaTransport {
+    /// Whether the tag of a packet is worth computing: strangers are not looked at while the known address sends, so that
+    /// a flood from elsewhere costs nothing.
+    fn looks_at(&self, now: Instant, from: SocketAddr) -> bool {
+        let known = match self.source {
+            Source::Nobody => return false,
+            Source::Signalled { rtp, .. } | Source::Locked { rtp, .. } => rtp == canonical(from),
+        };
+        known || self.srtp.is_none() || self.heard.is_none_or(|heard| now.since(heard) >= QUIET)
+    }
+
     fn lock(&mut self, now: Instant, ssrc: u32, source: Source) {
         self.source = source;
         self.ssrc = Some(ssrc);
         self.rival = None;
         self.heard = Some(now);
     }
+}
+
+/// What the key has proven about a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Nothing: there is no key.
+    None,
+    /// The peer has sent it.
+    Authentic {
+        /// Later than all before.
+        newest: bool,
+    },
 }
 
 impl Source {
@@ -226,6 +317,13 @@ impl Source {
                 Self::Signalled { rtp: canonical(rtp), rtcp: canonical(rtcp), trial: None }
             }
         }
+    }
+}
+
+fn keys_of(plan: &TransportPlan) -> Option<&SdesKeys> {
+    match &plan.protection {
+        Protection::None => None,
+        Protection::Sdes(keys) => Some(keys),
     }
 }
 
@@ -244,6 +342,8 @@ fn sendable(to: SocketAddr) -> bool {
 /// Threats C1.
 const LATCH_AFTER: u32 = 5;
 const LATCH_WITHIN: Duration = Duration::from_secs(5);
+/// How long the known address must have been silent before others are asked for the key.
+const QUIET: Duration = Duration::from_millis(300);
 /// Threats C3.
 const UNANSWERED_MOST: Duration = Duration::from_secs(10);
 const SILENT_MOST: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@ use crate::engine::{Lease, NoLease};
 use crate::id::CallHandle;
 use crate::media::command::{AudioSink, AudioSource, Builtin, MediaCommand, MediaEvent, Route};
 use crate::sdp::plan::{Direction, MediaPlan};
-use crate::sdp::{Negotiator, Sdp, Wish};
+use crate::sdp::{MediaEncryption, Negotiator, Sdp, Wish};
 use crate::sip::message::StatusCode;
 use crate::time::{Duration, Instant};
 use crate::ua::call::{CallCommand, CallEvent, OfferId};
@@ -50,7 +50,7 @@ impl ExtensionCall {
         to: String,
     ) -> Self {
         desk.report(&from, &to, "ringing", None);
-        let negotiator = Negotiator::new(desk.core.rng.u32().into(), "-");
+        let negotiator = Negotiator::new(desk.core.rng.u32().into(), "-").with_keys(desk.core.rng.bytes());
         Self {
             extension,
             call,
@@ -128,7 +128,7 @@ impl ExtensionCall {
                 self.negotiator.rollback();
                 Fate::Lives
             }
-            CallEvent::Routed { .. } | CallEvent::Ringing { .. } => Fate::Lives,
+            CallEvent::Routed { .. } | CallEvent::Declined | CallEvent::Ringing { .. } => Fate::Lives,
         }
     }
 
@@ -167,6 +167,7 @@ impl ExtensionCall {
             | MediaEvent::FirstPacket
             | MediaEvent::DtmfSent
             | MediaEvent::NoIncomingAudio
+            | MediaEvent::NotAuthentic { .. }
             | MediaEvent::SilentMicrophone
             | MediaEvent::DeviceFailed { .. }
             | MediaEvent::Stats(_)
@@ -208,7 +209,13 @@ impl ExtensionCall {
     fn go_on(&mut self, desk: &mut Desk<'_, '_>) {
         let Some(lease) = desk.seats.lease(self.call) else { return };
         let config = desk.config;
-        let wish = Wish { capabilities: &config.capabilities, lease, direction: Direction::SendRecv, latch: true };
+        // Whoever offers keys gets an encrypted call; we hand none out unasked, for who else might see them.
+        let encryption = match self.waiting {
+            Waiting::Answer(_) => MediaEncryption::Preferred,
+            Waiting::Offer(_) | Waiting::Nothing => MediaEncryption::Off,
+        };
+        let capabilities = &config.capabilities;
+        let wish = Wish { capabilities, lease, direction: Direction::SendRecv, latch: true, encryption };
         match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
             Waiting::Answer(id) => match self.negotiator.answer(&wish) {
                 Ok((sdp, plan)) => {

@@ -124,6 +124,8 @@ impl Pbx {
             peer: state.call_id().to_owned(),
             state: state.state().to_owned(),
             incoming: state.state() == "incoming",
+            srtp: None,
+            audible_to: None,
         };
         Snapshot { accounts: Vec::new(), calls: calls.map(summary).collect() }
     }

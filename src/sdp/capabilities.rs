@@ -1,6 +1,6 @@
 //! What we can do with sound and what we want of one exchange.
 
-use super::plan::Direction;
+use super::plan::{Direction, Suite};
 use crate::engine::Lease;
 use crate::media::codec::{CODECS, CodecSpec};
 use crate::media::command::MediaSettings;
@@ -18,6 +18,19 @@ pub struct Capabilities {
     pub ptime: Duration,
     /// Our `a=fmtp` by codec name, in place of [`CodecSpec::recv_fmtp`].
     pub fmtp: BTreeMap<&'static str, String>,
+    /// SRTP suites in order of preference; used where [`Wish::encryption`] says so.
+    pub suites: Vec<Suite>,
+}
+
+/// Whether sound is encrypted by SRTP with keys in the descriptions (RFC 4568).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MediaEncryption {
+    /// Clear RTP; a peer that insists is refused.
+    Off,
+    /// RTP/AVP with keys beside it: who understands them encrypts, who does not talks in the clear.
+    Preferred,
+    /// Nothing clear is offered, accepted, sent or heard.
+    Required,
 }
 
 impl Default for Capabilities {
@@ -28,8 +41,8 @@ impl Default for Capabilities {
 
 impl Capabilities {
     /// The given codecs with the fmtp of their table rows.
-    pub const fn new(codecs: Vec<&'static CodecSpec>, dtmf: bool, ptime: Duration) -> Self {
-        Self { codecs, dtmf, ptime, fmtp: BTreeMap::new() }
+    pub fn new(codecs: Vec<&'static CodecSpec>, dtmf: bool, ptime: Duration) -> Self {
+        Self { codecs, dtmf, ptime, fmtp: BTreeMap::new(), suites: Suite::ALL.to_vec() }
     }
 
     /// Announces for Opus what `settings` ask for (RFC 7587 §6.1): redundancy if it is of use to us, and silence
@@ -59,4 +72,6 @@ pub struct Wish<'a> {
     pub direction: Direction,
     /// Whether RTP may latch to another source than the signalled one.
     pub latch: bool,
+    /// Whether keys are offered and accepted; only a negotiator with [`with_keys`](super::Negotiator::with_keys) has any.
+    pub encryption: MediaEncryption,
 }

@@ -52,7 +52,7 @@ impl SdpError {
 /// Why an offer/answer exchange failed. The session that was in force before stays so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NegotiationError {
-    /// The peer's description names no audio stream that we can serve (RTP/AVP or RTP/AVPF, port not 0).
+    /// The peer's description names no audio stream that we can serve (RTP/AVP, RTP/SAVP or one of them with feedback, port not 0).
     #[error("no audio stream that we can serve among {}", list(offered))]
     NoAudio {
         /// Its m-lines, each as `audio RTP/SAVP`.
@@ -65,6 +65,24 @@ pub enum NegotiationError {
         theirs: Vec<String>,
         /// Ours.
         ours: Vec<String>,
+    },
+    /// The peer's sound would be in the clear, and that is not allowed here (threats D3).
+    #[error("the peer does not encrypt sound ({protocol}), and this is required here")]
+    NotEncrypted {
+        /// Its profile, such as `RTP/AVP`.
+        protocol: String,
+    },
+    /// The peer insists on encrypted sound, and that is off here.
+    #[error("the peer only talks encrypted ({protocol}), and encryption is off here")]
+    EncryptionOff {
+        /// Its profile, such as `RTP/SAVP`.
+        protocol: String,
+    },
+    /// None of the peer's keys can be used.
+    #[error("no common encryption: {}", list(theirs))]
+    NoCommonSuite {
+        /// What is wrong with each line, or that there is none.
+        theirs: Vec<String>,
     },
     /// The peer answered the audio stream with port 0.
     #[error("the peer refused the audio stream")]
@@ -112,6 +130,9 @@ impl NegotiationError {
         match self {
             Self::NoAudio { .. }
             | Self::NoCommonCodec { .. }
+            | Self::NotEncrypted { .. }
+            | Self::EncryptionOff { .. }
+            | Self::NoCommonSuite { .. }
             | Self::Refused
             | Self::NoAddress
             | Self::HostName { .. }

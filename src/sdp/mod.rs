@@ -8,6 +8,7 @@
 //! Only the module `read` ([`Sdp::parse`]) knows the crate sdp-rs.
 
 mod capabilities;
+pub mod crypto;
 mod error;
 mod format;
 mod negotiator;
@@ -16,7 +17,7 @@ mod read;
 mod relay;
 mod session;
 
-pub use capabilities::{Capabilities, Wish};
+pub use capabilities::{Capabilities, MediaEncryption, Wish};
 pub use error::{NegotiationError, SdpError};
 pub use format::Format;
 pub use negotiator::Negotiator;

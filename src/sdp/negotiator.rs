@@ -11,17 +11,20 @@
 //! An error on the way back to `Stable` ends the exchange; the session that was in force before stays in force.
 //! Each side's numbers for dynamic payload types never change their meaning within a session (RFC 3264 §8.3.2).
 
+mod keys;
 mod matching;
 #[cfg(test)]
 mod tests;
 
-use super::capabilities::{Capabilities, Wish};
+use super::capabilities::{Capabilities, MediaEncryption, Wish};
+use super::crypto::CryptoLine;
 use super::error::NegotiationError;
 use super::format::{Format, TELEPHONE_EVENT};
 use super::plan::{Direction, MediaKind, MediaPlan, Protection, StreamPlan, TransportPlan};
 use super::session::{Attribute, Connection, Host, Media, Origin, Sdp, direction_name};
 use crate::engine::Lease;
 use crate::time::Duration;
+use keys::KeyRing;
 use matching::{Match, far_end, match_formats};
 
 /// What [`Negotiator`] waits for.
@@ -46,6 +49,8 @@ struct Offered {
     lease: Lease,
     latch: bool,
     ptime: Duration,
+    encryption: MediaEncryption,
+    crypto: Vec<CryptoLine>,
 }
 
 /// The offer/answer state of one call leg.
@@ -64,6 +69,7 @@ pub struct Negotiator {
     audio: Option<usize>,
     /// Every number that we announced in this session, with its meaning.
     numbers: Vec<Format>,
+    keys: KeyRing,
 }
 
 impl Negotiator {
@@ -81,7 +87,20 @@ impl Negotiator {
             remote: None,
             audio: None,
             numbers: Vec::new(),
+            keys: KeyRing::default(),
         }
+    }
+
+    /// Gives it keys for SRTP, made from 32 random bytes.
+    #[must_use]
+    pub fn with_keys(mut self, seed: [u8; 32]) -> Self {
+        self.keys = KeyRing::new(seed);
+        self
+    }
+
+    /// Offers and answers new keys from now on: for an exchange whose peer may be another than before.
+    pub fn renew_keys(&mut self) {
+        self.keys.renew();
     }
 
     /// Our description in force.
@@ -121,8 +140,17 @@ impl Negotiator {
         if wish.capabilities.codecs.is_empty() {
             return Err(NegotiationError::NothingToOffer);
         }
+        let encryption = self.keys.policy(wish.encryption);
+        let (protocol, crypto) = match encryption {
+            MediaEncryption::Off => ("RTP/AVP", Vec::new()),
+            MediaEncryption::Preferred => ("RTP/AVP", self.keys.lines(&wish.capabilities.suites)),
+            MediaEncryption::Required => ("RTP/SAVP", self.keys.lines(&wish.capabilities.suites)),
+        };
+        if crypto.is_empty() && encryption == MediaEncryption::Required {
+            return Err(NegotiationError::NoCommonSuite { theirs: Vec::new() });
+        }
         let formats = self.offered_formats(wish.capabilities);
-        let stream = stream("RTP/AVP", &formats, wish, wish.direction);
+        let stream = stream(protocol, &formats, wish, wish.direction, &crypto);
         let (mut media, index) = match (&self.local, self.audio) {
             (Some(local), Some(index)) => (local.media.iter().map(Media::refused).collect(), index),
             (Some(_), None) | (None, _) => (Vec::new(), 0),
@@ -132,8 +160,9 @@ impl Negotiator {
             None => media.push(stream),
         }
         let sdp = self.finish(media, wish);
-        let &Wish { lease, latch, capabilities, direction: _ } = wish;
-        let offered = Offered { sdp: sdp.clone(), index, formats, lease, latch, ptime: capabilities.ptime };
+        let &Wish { lease, latch, capabilities, direction: _, encryption: _ } = wish;
+        let ptime = capabilities.ptime;
+        let offered = Offered { sdp: sdp.clone(), index, formats, lease, latch, ptime, encryption, crypto };
         self.state = State::LocalOffer(Box::new(offered));
         Ok(sdp)
     }
@@ -177,19 +206,29 @@ impl Negotiator {
                 return Err(NegotiationError::NoOffer);
             }
         };
-        let Chosen { index, offered, matches, far } = self.choose(&offer, wish)?;
+        let Chosen { index, offered, matches, far, crypto } = self.choose(&offer, wish)?;
         let matches = self.number(matches, &offered);
         if matches.iter().all(|pair| pair.ours.is_event()) {
             return Err(matching::no_common_codec(&offered, &matching::wanted(wish.capabilities)));
         }
         let direction = both(wish.direction, far.direction.reversed());
         let formats: Vec<_> = matches.iter().map(|pair| pair.ours.clone()).collect();
+        let (crypto, protection) = match crypto {
+            None => (Vec::new(), Protection::None),
+            Some(theirs) => {
+                let no_keys = || NegotiationError::NoCommonSuite { theirs: Vec::new() };
+                let ours = self.keys.answer(&theirs).ok_or_else(no_keys)?;
+                (vec![ours.clone()], keys::sdes(&ours, theirs))
+            }
+        };
         let mut media: Vec<_> = offer.media.iter().map(Media::refused).collect();
         if let Some(slot) = media.get_mut(index) {
-            *slot = stream(&slot.protocol, &formats, wish, direction);
+            *slot = stream(&slot.protocol, &formats, wish, direction, &crypto);
         }
         let sdp = self.finish(media, wish);
-        let plan = plan(&sdp, &offer, index, &matches, wish.lease, wish.latch, wish.capabilities.ptime)?;
+        let terms = Terms { lease: wish.lease, latch: wish.latch, ptime: wish.capabilities.ptime, protection };
+        let plan = plan(&sdp, &offer, index, &matches, terms)?;
+        self.settle_keys(&plan);
         self.audio = Some(index);
         self.local = Some(sdp.clone());
         self.remote = Some(offer);
@@ -217,7 +256,10 @@ impl Negotiator {
         }
         let theirs: Vec<_> = Format::of(media).into_iter().map(|format| named(format, &offered.formats)).collect();
         let matches = matching::pair(&offered.formats, &theirs)?;
-        let plan = plan(&offered.sdp, &answer, index, &matches, offered.lease, offered.latch, offered.ptime)?;
+        let protection = keys::accept(media, offered.encryption, &offered.crypto)?;
+        let terms = Terms { lease: offered.lease, latch: offered.latch, ptime: offered.ptime, protection };
+        let plan = plan(&offered.sdp, &answer, index, &matches, terms)?;
+        self.settle_keys(&plan);
         self.audio = Some(index);
         self.local = Some(offered.sdp.clone());
         self.remote = Some(answer);
@@ -232,17 +274,39 @@ impl Negotiator {
         }
     }
 
+    fn settle_keys(&mut self, plan: &MediaPlan) {
+        if let Some(transport) = plan.transports.first() {
+            self.keys.settle(&transport.protection);
+        }
+    }
+
     /// Finds the stream and the formats to answer with.
     fn choose(&self, offer: &Sdp, wish: &Wish<'_>) -> Result<Chosen, NegotiationError> {
         let in_use = self.audio.filter(|index| offer.media.get(*index).is_some_and(Media::is_open_audio));
-        let index = in_use.or_else(|| offer.audio());
-        let Some((index, media)) = index.and_then(|index| offer.media.get(index).map(|media| (index, media))) else {
-            return Err(NegotiationError::NoAudio { offered: names(offer) });
-        };
+        let policy = self.keys.policy(wish.encryption);
+        let suites = &wish.capabilities.suites;
+        // Some offer sound twice, encrypted and not: the first that our policy allows, an encrypted one before others.
+        let open = offer.media.iter().enumerate().filter(|(index, media)| match in_use {
+            Some(in_use) => *index == in_use,
+            None => media.is_open_audio(),
+        });
+        let mut found = Err(NegotiationError::NoAudio { offered: names(offer) });
+        for (index, media) in open {
+            match (keys::choose(media, policy, suites), &found) {
+                (Ok(crypto @ Some(_)), _) => {
+                    found = Ok((index, media, crypto));
+                    break;
+                }
+                (Ok(None), Err(_)) => found = Ok((index, media, None)),
+                (Err(error), Err(NegotiationError::NoAudio { .. })) => found = Err(error),
+                (Ok(None) | Err(_), _) => {}
+            }
+        }
+        let (index, media, crypto) = found?;
         let offered = Format::of(media);
         let matches = match_formats(&offered, wish.capabilities)?;
         let far = far_end(offer, media, wish.lease)?;
-        Ok(Chosen { index, offered, matches, far })
+        Ok(Chosen { index, offered, matches, far, crypto })
     }
 
     /// Our formats with their payload types: those of earlier in the session, else assigned, customary or free ones.
@@ -326,6 +390,16 @@ struct Chosen {
     offered: Vec<Format>,
     matches: Vec<Match>,
     far: matching::FarEnd,
+    /// The peer's line to answer, if sound will be encrypted.
+    crypto: Option<CryptoLine>,
+}
+
+/// What both sides have agreed on besides formats and addresses.
+struct Terms {
+    lease: Lease,
+    latch: bool,
+    ptime: Duration,
+    protection: Protection,
 }
 
 /// A direction that both wish, each seen from us.
@@ -351,7 +425,7 @@ fn named(format: Format, offered: &[Format]) -> Format {
 }
 
 /// Our audio m-line.
-fn stream(protocol: &str, formats: &[Format], wish: &Wish<'_>, direction: Direction) -> Media {
+fn stream(protocol: &str, formats: &[Format], wish: &Wish<'_>, direction: Direction, crypto: &[CryptoLine]) -> Media {
     let mut attributes: Vec<_> = formats.iter().map(|format| Attribute::new("rtpmap", format.rtpmap())).collect();
     for format in formats.iter().filter(|format| !format.fmtp.is_empty()) {
         attributes.push(Attribute::new("fmtp", format!("{} {}", format.pt, format.fmtp)));
@@ -361,6 +435,7 @@ fn stream(protocol: &str, formats: &[Format], wish: &Wish<'_>, direction: Direct
     if rtp_addr.port().checked_add(1) != Some(rtcp_addr.port()) {
         attributes.push(Attribute::new("rtcp", rtcp_addr.port().to_string()));
     }
+    attributes.extend(keys::attributes(crypto));
     attributes.push(Attribute::flag(direction_name(direction)));
     Media {
         kind: "audio".into(),
@@ -381,10 +456,9 @@ fn plan(
     remote: &Sdp,
     index: usize,
     matches: &[Match],
-    lease: Lease,
-    latch: bool,
-    ptime: Duration,
+    terms: Terms,
 ) -> Result<MediaPlan, NegotiationError> {
+    let Terms { lease, latch, ptime, protection } = terms;
     let (Some(ours), Some(theirs)) = (local.media.get(index), remote.media.get(index)) else {
         return Err(NegotiationError::Refused);
     };
@@ -403,7 +477,7 @@ fn plan(
         codec,
         receive,
     };
-    let transport = TransportPlan { lease, remote: far.remote(latch), protection: Protection::None, rtcp_mux: false };
+    let transport = TransportPlan { lease, remote: far.remote(latch), protection, rtcp_mux: false };
     Ok(MediaPlan { transports: vec![transport], streams: vec![stream] })
 }
 

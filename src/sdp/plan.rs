@@ -1,5 +1,7 @@
 //! What a finished offer/answer exchange means for media: all that `media` ever learns of SDP.
 
+pub use super::crypto::{MasterKey, Mki, SdesKeys, Suite};
+
 use crate::engine::Lease;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -43,11 +45,13 @@ pub enum Remote {
     None,
 }
 
-/// Protection of a transport; SDES and DTLS are variants to come and are refused here until then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Protection of a transport; DTLS is a variant to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protection {
     /// Clear RTP.
     None,
+    /// SRTP with keys from the descriptions (RFC 4568).
+    Sdes(Box<SdesKeys>),
 }
 
 /// One accepted m-line: codecs and direction, without addresses or keys.

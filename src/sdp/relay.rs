@@ -1,4 +1,4 @@
-//! Descriptions passed through a bridge that relays RTP undecoded: addresses rewritten, formats kept.
+//! Descriptions passed through a bridge that relays RTP undecoded: addresses rewritten, formats and keys kept.
 
 use super::error::NegotiationError;
 use super::format::Format;
@@ -14,7 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 #[cfg(test)]
 mod tests;
 
-/// Attributes that name addresses or keys of one link and must not cross a bridge (ICE, DTLS, SDES, RFC 5761).
+/// Attributes that name addresses or keys of one link and must not cross a bridge (ICE, DTLS, RFC 5761). The keys of
+/// `a=crypto` do cross it: packets are passed as they are, so the phones encrypt to each other.
 const OF_ONE_LINK: &[&str] = &[
     "candidate",
     "remote-candidates",
@@ -28,7 +29,6 @@ const OF_ONE_LINK: &[&str] = &[
     "rtcp",
     "rtcp-mux",
     "rtcp-mux-only",
-    "crypto",
     "fingerprint",
     "setup",
     "connection",
@@ -88,7 +88,7 @@ const fn unspecified(like: SocketAddr) -> IpAddr {
 /// Reads where the writer of `sdp` wants its sound and in which formats.
 ///
 /// # Errors
-/// [`NegotiationError`] if there is no audio stream over plain RTP, or no usable address for it.
+/// [`NegotiationError`] if there is no audio stream over RTP, or no usable address for it.
 pub fn remote_of(sdp: &Sdp) -> Result<RemoteMedia, NegotiationError> {
     let Some((index, media)) = sdp.audio().and_then(|index| sdp.media.get(index).map(|media| (index, media))) else {
         let offered = sdp.media.iter().map(|media| format!("{} {}", media.kind, media.protocol)).collect();

@@ -109,16 +109,22 @@ impl Sdp {
         direction(&media.attributes).or_else(|| direction(&self.attributes)).unwrap_or(Direction::SendRecv)
     }
 
-    /// The index of the first audio stream over plain RTP that is not refused.
+    /// The index of the first audio stream over RTP or SRTP that is not refused.
     pub fn audio(&self) -> Option<usize> {
         self.media.iter().position(Media::is_open_audio)
     }
 }
 
 impl Media {
-    /// Whether this is an audio stream over plain RTP that is not refused.
+    /// Whether this is an audio stream over RTP or SRTP that is not refused.
     pub fn is_open_audio(&self) -> bool {
-        self.port != 0 && self.kind.eq_ignore_ascii_case("audio") && self.is_plain_rtp()
+        let is_rtp = self.is_plain_rtp() || self.is_srtp();
+        self.port != 0 && self.kind.eq_ignore_ascii_case("audio") && is_rtp
+    }
+
+    /// Whether it is SRTP with keys in the description, with or without the feedback profile (RFC 3711, RFC 5124).
+    pub fn is_srtp(&self) -> bool {
+        self.protocol.eq_ignore_ascii_case("RTP/SAVP") || self.protocol.eq_ignore_ascii_case("RTP/SAVPF")
     }
 
     /// Whether it is unprotected RTP, with or without the feedback profile (RFC 3551, RFC 4585).

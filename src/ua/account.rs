@@ -1,6 +1,6 @@
 //! What a [`crate::ua::Ua`] is made with: accounts and the rules for calls.
 
-pub use crate::sdp::Capabilities;
+pub use crate::sdp::{Capabilities, MediaEncryption};
 pub use crate::sip::auth::Credentials;
 
 use crate::api::AudioRoute;
@@ -95,6 +95,10 @@ pub struct AudioConfig {
     pub settings: MediaSettings,
     /// Source and sink where the command names none.
     pub route: AudioRoute,
+    /// Whether sound is encrypted.
+    pub encryption: MediaEncryption,
+    /// Keys may be sent where others can read the signalling (threats D4); otherwise only secure transports carry them.
+    pub keys_in_clear: bool,
 }
 
 impl Default for AudioConfig {
@@ -104,6 +108,8 @@ impl Default for AudioConfig {
             capabilities: Capabilities::default(),
             settings: MediaSettings::default(),
             route: AudioRoute { source: AudioSource::Silence, sink: AudioSink::None },
+            encryption: MediaEncryption::Preferred,
+            keys_in_clear: false,
         }
     }
 }

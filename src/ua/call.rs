@@ -37,7 +37,7 @@ use answered::Answered;
 use calls::Cx;
 use incoming::Incoming;
 use leg::Leg;
-use outgoing::{Calling, Phase, Sent};
+use outgoing::{Calling, LastWord, Phase, Sent};
 use redirect::Redirects;
 use session::{Bye, Session};
 use std::collections::BTreeMap;
@@ -124,6 +124,19 @@ impl Call {
             && self.invite.as_ref().is_none_or(|invite| invite.phase == Phase::Answered)
             && self.byes.is_empty()
             && self.strays.iter().all(Leg::is_idle)
+    }
+
+    /// True when nobody on the way to the next server can read what is signalled.
+    pub fn is_secure(&self) -> bool {
+        let protocol = match &self.state {
+            State::Offering { route, .. } => Some(route.protocol()),
+            State::Calling(_) => self.invite.as_ref().map(|invite| invite.route.protocol()),
+            State::Incoming(incoming) => Some(incoming.leg.flow.protocol),
+            State::Answered(answered) => Some(answered.leg.flow.protocol),
+            State::Established(session) => Some(session.leg.flow.protocol),
+            State::Routing { .. } | State::Closing => None,
+        };
+        protocol.is_some_and(Protocol::is_secure)
     }
 
     /// Our tag in all its dialogs.
@@ -253,11 +266,23 @@ impl Call {
         match command {
             CallCommand::Offer { body } => match &self.state {
                 State::Offering { .. } => {
-                    self.send_invite(now, cx, body);
+                    self.send_invite(now, cx, body, LastWord::Yes);
                     Ok(())
                 }
                 State::Established(_) => self.send_change(now, cx, body),
                 State::Routing { .. }
+                | State::Calling(_)
+                | State::Incoming(_)
+                | State::Answered(_)
+                | State::Closing => Err(self.wrong_state()),
+            },
+            CallCommand::TryOffer { body } => match &self.state {
+                State::Offering { .. } => {
+                    self.send_invite(now, cx, body, LastWord::No);
+                    Ok(())
+                }
+                State::Established(_)
+                | State::Routing { .. }
                 | State::Calling(_)
                 | State::Incoming(_)
                 | State::Answered(_)

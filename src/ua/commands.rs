@@ -76,7 +76,6 @@ impl Ua {
             return Err(CommandError::TooManyCalls { max });
         }
         let id = self.choose_account(account)?;
-        let session_id = self.rng.u64();
         let config = id.and_then(|id| self.account(id));
         let uri = dial_target(target, config)?;
         let mut about = About { server: host(&uri), peer: Some(shown(target)), ..About::default() };
@@ -104,13 +103,8 @@ impl Ua {
             answer_timeout: Some(self.config.call.answer_timeout),
             redirects: self.config.call.redirects,
         };
-        let mut line = Line::new(
-            now,
-            session_id,
-            Stage::Calling,
-            config.map_or_else(|| self.config.default_audio.clone(), |config| config.audio.clone()),
-            about,
-        );
+        let own = config.map_or_else(|| self.config.default_audio.clone(), |config| config.audio.clone());
+        let mut line = Line::new(now, &mut self.rng, Stage::Calling, own, about);
         line.account = id;
         line.route = audio.unwrap_or(line.route);
         let call = self.with_calls(|calls, core| calls.dial(now, core, dial));

@@ -4,6 +4,8 @@
 //!   Sound:  None ─lease─▶ Asked ─▶ Leased ─Open─▶ Open ─Close─▶ Closing ─Closed─▶ None
 //! ```
 
+mod encryption;
+
 use super::account::AudioConfig;
 use super::call::{LegId, OfferId};
 use super::changes::Changes;
@@ -13,9 +15,11 @@ use crate::engine::Lease;
 use crate::id::{AccountId, CallHandle, RequestId};
 use crate::media::codec;
 use crate::media::command::MediaStats;
+use crate::rng::Rng;
 use crate::sdp::plan::{Direction, MediaPlan, Remote};
-use crate::sdp::{NegotiationError, Negotiator, Sdp, SdpError, Wish, remote_of};
+use crate::sdp::{MediaEncryption, NegotiationError, Negotiator, Sdp, SdpError, Wish, remote_of};
 use crate::time::{Duration, Instant};
+pub(super) use encryption::Signalling;
 use std::collections::BTreeMap;
 
 /// How long the last figures of a media session are waited for.
@@ -39,6 +43,9 @@ pub(super) struct Line {
     pub(super) offered_late: bool,
     negotiator: Negotiator,
     forks: BTreeMap<LegId, Fork>,
+    signalling: Signalling,
+    /// What we offered in the clear with keys beside it was refused: now nothing but SRTP is offered.
+    insists: bool,
     pub(super) plan: Option<MediaPlan>,
     /// When the user is told that we ended it: why, if it was not the user.
     pub(super) verdict: Option<(EndedBy, Failure)>,
@@ -95,6 +102,8 @@ pub(super) enum OfferError {
     Negotiation(#[from] NegotiationError),
     #[error("there are no sockets for sound")]
     NoSockets,
+    #[error("the keys would be readable on the way")]
+    KeysInClear,
 }
 
 impl OfferError {
@@ -103,12 +112,14 @@ impl OfferError {
             Self::Sdp(error) => error.status(),
             Self::Negotiation(error) => error.status(),
             Self::NoSockets => 500,
+            Self::KeysInClear => 488,
         }
     }
 }
 
 impl Line {
-    pub(super) fn new(now: Instant, session_id: u64, stage: Stage, audio: AudioConfig, about: About) -> Self {
+    pub(super) fn new(now: Instant, rng: &mut Rng, stage: Stage, audio: AudioConfig, about: About) -> Self {
+        let session_id = rng.u64() & (i64::MAX as u64);
         Self {
             account: None,
             about,
@@ -121,8 +132,10 @@ impl Line {
             stage,
             changes: Changes::default(),
             offered_late: false,
-            negotiator: Negotiator::new(session_id & (i64::MAX as u64), "-"),
+            negotiator: Negotiator::new(session_id, "-").with_keys(rng.bytes()),
             forks: BTreeMap::new(),
+            signalling: Signalling::Clear,
+            insists: false,
             plan: None,
             verdict: None,
             stats: None,
@@ -159,12 +172,16 @@ impl Line {
         if failure.slug != "media.no-common-codec" || failure.facts.contains_key("offered") {
             return failure;
         }
+        // Most likely what they do not like is that it is encrypted.
+        if self.audio.encryption == MediaEncryption::Required {
+            return Failure { slug: "tls.srtp-required".to_owned(), ..failure };
+        }
         let names: Vec<_> = self.audio.capabilities.codecs.iter().map(|codec| codec.name).collect();
         failure.with("offered", names.join(", "))
     }
 
-    fn wish(audio: &AudioConfig, lease: Lease, direction: Direction) -> Wish<'_> {
-        Wish { capabilities: &audio.capabilities, lease, direction, latch: true }
+    fn wish(audio: &AudioConfig, lease: Lease, direction: Direction, encryption: MediaEncryption) -> Wish<'_> {
+        Wish { capabilities: &audio.capabilities, lease, direction, latch: true, encryption }
     }
 
     /// Our offer, for an INVITE or a 2xx without one.
@@ -173,8 +190,15 @@ impl Line {
         if self.negotiator.has_pending_offer() {
             self.negotiator.rollback();
         }
+        let encryption = self.offered_encryption()?;
         let direction = self.changes.begin_offer();
-        Ok(self.negotiator.offer(&Self::wish(&self.audio, lease, direction))?.encode())
+        Ok(self.negotiator.offer(&Self::wish(&self.audio, lease, direction, encryption))?.encode())
+    }
+
+    /// Our offer where the peer asks for one inside the call: it may speak for somebody else by now.
+    pub(super) fn offer_anew(&mut self) -> Result<Vec<u8>, OfferError> {
+        self.negotiator.renew_keys();
+        self.offer()
     }
 
     /// Our offer of what the user has changed, unless another exchange is under way.
@@ -198,17 +222,22 @@ impl Line {
     pub(super) fn take_offer(&mut self, body: &[u8]) -> Result<(), OfferError> {
         let lease = self.lease().ok_or(OfferError::NoSockets)?;
         self.negotiator.handle_offer(Sdp::parse(body)?)?;
-        let checked = self.negotiator.check(&Self::wish(&self.audio, lease, self.changes.answered()));
+        let checked = self.encryption().and_then(|encryption| {
+            let wish = Self::wish(&self.audio, lease, self.changes.answered(), encryption);
+            self.negotiator.check(&wish).map_err(|error| self.judged(error))
+        });
         if checked.is_err() {
             self.negotiator.rollback();
         }
-        Ok(checked?)
+        checked
     }
 
     /// The answer to the offer taken before; the plan is the new one from now on.
     pub(super) fn answer(&mut self) -> Result<Vec<u8>, OfferError> {
         let lease = self.lease().ok_or(OfferError::NoSockets)?;
-        let (sdp, plan) = self.negotiator.answer(&Self::wish(&self.audio, lease, self.changes.answered()))?;
+        let wish = Self::wish(&self.audio, lease, self.changes.answered(), self.encryption()?);
+        let answered = self.negotiator.answer(&wish);
+        let (sdp, plan) = answered.map_err(|error| self.judged(error))?;
         self.plan = Some(plan);
         self.changes.begin_answer();
         Ok(sdp.encode())
@@ -232,7 +261,8 @@ impl Line {
 
     /// The answer that counts. A second description in the 2xx outdoes an early one.
     pub(super) fn final_answer(&mut self, body: &[u8]) -> Result<(), OfferError> {
-        self.plan = Some(self.negotiator.handle_answer(Sdp::parse(body)?)?);
+        let plan = self.negotiator.handle_answer(Sdp::parse(body)?).map_err(|error| self.judged(error))?;
+        self.plan = Some(plan);
         Ok(())
     }
 
@@ -275,7 +305,9 @@ impl Line {
             codec: stream.codec.name.clone(),
             rate,
             channels: stream.codec.channels,
-            srtp: None,
+            srtp: self.suite().map(|_| "sdes".to_owned()),
+            suite: self.suite().map(|suite| suite.name().to_owned()),
+            audible_to: self.audible_to(),
             direction: stream.direction,
             remote,
         })

@@ -133,6 +133,8 @@ impl Ua {
             peer: line.about.peer.clone().unwrap_or_default(),
             state: line.state(self.calls.get(*call).is_some_and(|call| call.state() == "ringing")).to_owned(),
             incoming: line.incoming,
+            srtp: line.suite().map(|suite| suite.name().to_owned()),
+            audible_to: Some(line.audible_to()),
         };
         Snapshot {
             accounts: (0..).map(AccountId).zip(&self.config.accounts).map(account).collect(),

@@ -2,7 +2,7 @@
 
 use super::Ua;
 use super::call::{CallCommand, CallEvent, Ending, OfferId, status};
-use super::line::{CLOSING, Line, Offer, Sound, Stage, millis};
+use super::line::{CLOSING, Line, Offer, Signalling, Sound, Stage, millis};
 use crate::api::{EndedBy, Event, Failure};
 use crate::engine::Output;
 use crate::id::{CallHandle, MediaId};
@@ -11,13 +11,21 @@ use crate::time::Instant;
 
 impl Ua {
     pub(super) fn handle_call_event(&mut self, now: Instant, call: CallHandle, event: CallEvent) {
+        let secure = self.calls.get(call).is_some_and(super::call::Call::is_secure);
         // The offer of an incoming call comes before its line, which is made with it.
         let Some(line) = self.lines.get_mut(&call) else { return };
         // A line that gives its call up only waits for the end.
         if !line.is_live() || (line.verdict.is_some() && !matches!(event, CallEvent::Ended(_))) {
             return;
         }
+        if matches!(event, CallEvent::Routed { .. } | CallEvent::Offer { .. } | CallEvent::OfferWanted { .. }) {
+            line.set_signalling(if secure { Signalling::Secure } else { Signalling::Clear });
+        }
         match event {
+            CallEvent::Declined => {
+                line.insist();
+                self.offer_now(now, call);
+            }
             CallEvent::Routed { local, .. } => {
                 line.forget_forks();
                 self.want_lease(now, call, local.ip());
@@ -73,6 +81,7 @@ impl Ua {
                     self.apply_current_plan(call);
                     self.emit(Event::CallAnswered { call, after_ms, audio });
                     self.offer_change(now, call);
+                    self.warn_of_keys(call);
                 } else {
                     let failure = line.about.no_answer_in_2xx();
                     self.give_up(now, call, failure);
@@ -93,7 +102,7 @@ impl Ua {
         let Some(line) = self.lines.get_mut(&call) else { return };
         let answer = match body {
             Some(body) => line.take_offer(body).and_then(|()| line.answer()),
-            None => line.offer().inspect(|_| line.offered_late = true),
+            None => line.offer_anew().inspect(|_| line.offered_late = true),
         };
         let command = match answer {
             Ok(body) => CallCommand::Answer { id, body },

@@ -141,7 +141,7 @@ impl Ua {
         let copy = request.clone();
         match self.with_calls(|calls, core| calls.incoming(now, core, txn, request, flow, accept)) {
             Ok(call) => {
-                let mut line = Line::new(now, self.rng.u64(), stage, audio, about);
+                let mut line = Line::new(now, &mut self.rng, stage, audio, about);
                 line.account = account;
                 self.lines.insert(call, line);
             }

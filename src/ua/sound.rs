@@ -4,10 +4,11 @@ use super::Ua;
 use super::call::{CallCommand, status};
 use super::line::{Line, OfferError, Sound, Stage};
 use super::progress::media_of;
-use crate::api::{Event, Failure};
+use crate::api::{AudibleTo, Event, Failure};
 use crate::engine::{Lease, NoLease, Output};
 use crate::id::{CallHandle, RequestId};
 use crate::media::command::{AudioSource, MediaCommand, MediaEvent, Route};
+use crate::sdp::NegotiationError;
 use crate::sdp::plan::MediaPlan;
 use crate::time::Instant;
 
@@ -50,7 +51,9 @@ impl Ua {
         let Some(line) = self.lines.get_mut(&call) else { return };
         match line.offer() {
             Ok(body) => {
-                let _ = self.with_calls(|calls, core| calls.command(now, core, call, CallCommand::Offer { body }));
+                let offer =
+                    if line.may_insist() { CallCommand::TryOffer { body } } else { CallCommand::Offer { body } };
+                let _ = self.with_calls(|calls, core| calls.command(now, core, call, offer));
             }
             Err(error) => {
                 let failure = line.about.unusable(&error);
@@ -142,6 +145,15 @@ impl Ua {
         self.out.push_back(Output::Media(media_of(call), command));
     }
 
+    /// Says so when the keys of a call were readable on the way (threats D4).
+    pub(super) fn warn_of_keys(&mut self, call: CallHandle) {
+        let Some(line) = self.lines.get(&call) else { return };
+        if line.audible_to() == AudibleTo::Signalling {
+            let failure = line.about.media("tls.srtp-clear-keys");
+            self.emit(Event::MediaWarning { call, failure });
+        }
+    }
+
     pub(super) fn take_media(&mut self, now: Instant, call: CallHandle, event: MediaEvent) {
         let Some(line) = self.lines.get_mut(&call) else { return };
         if let MediaEvent::Closed(stats) = event {
@@ -179,6 +191,10 @@ impl Ua {
                 if let Some(remote) = line.audio_info().and_then(|info| info.remote) {
                     failure = failure.with("remote", remote);
                 }
+                Event::MediaWarning { call, failure }
+            }
+            MediaEvent::NotAuthentic { packets } => {
+                let failure = about.media("media.srtp-forged").with("packets", packets.to_string());
                 Event::MediaWarning { call, failure }
             }
             MediaEvent::SilentMicrophone => {
@@ -219,9 +235,29 @@ impl super::failure::About {
     /// A description that cannot be used.
     pub(super) fn unusable(&self, error: &OfferError) -> Failure {
         match error {
-            OfferError::Negotiation(error) => self.no_common_codec(error),
+            OfferError::Negotiation(error) => match error {
+                NegotiationError::NotEncrypted { .. } => self.cannot("tls.srtp-required", error),
+                NegotiationError::EncryptionOff { .. } => self.cannot("tls.srtp-off", error),
+                NegotiationError::NoCommonSuite { .. } => self.cannot("tls.srtp-suite", error),
+                NegotiationError::NoAudio { .. }
+                | NegotiationError::NoCommonCodec { .. }
+                | NegotiationError::Refused
+                | NegotiationError::NoAddress
+                | NegotiationError::HostName { .. }
+                | NegotiationError::NotUnicast { .. }
+                | NegotiationError::Family { .. }
+                | NegotiationError::Glare
+                | NegotiationError::Pending
+                | NegotiationError::NoOffer
+                | NegotiationError::NothingToOffer => self.no_common_codec(error),
+            },
+            OfferError::KeysInClear => self.media("tls.srtp-keys"),
             OfferError::Sdp(error) => self.media("call.broken").with("cause", error.to_string()),
             OfferError::NoSockets => self.no_lease(),
         }
+    }
+
+    fn cannot(&self, slug: &str, error: &NegotiationError) -> Failure {
+        self.media(slug).with("cause", super::failure::printable(&error.to_string()))
     }
 }

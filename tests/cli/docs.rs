@@ -4,8 +4,14 @@ use crate::kit::{CANARY, Done, Home, Pbx, blocks, repository};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "src/manual/first-call.md", "src/manual/calls.md", "src/manual/commands.md", "src/manual/config.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "src/manual/first-call.md",
+    "src/manual/calls.md",
+    "src/manual/commands.md",
+    "src/manual/config.md",
+    "src/manual/security.md",
+];
 
 /// A home whose config is that of a user of a running PBX, and in which the names of the examples exist.
 fn prepared() -> (Home, Pbx) {

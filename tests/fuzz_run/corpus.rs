@@ -92,6 +92,27 @@ pub(crate) fn rtp() -> Vec<Vec<u8>> {
     [sound, wrap, digits, extended, opus, other, vec![padded, sources]].iter().map(|packets| framed(packets)).collect()
 }
 
+/// Protected packets of every suite, under a key that is not the harness's, clear ones, and key lines.
+pub(crate) fn srtp() -> Vec<Vec<u8>> {
+    use bellwire::media::srtp::Srtp;
+    use bellwire::sdp::crypto::CryptoLine;
+    use bellwire::sdp::plan::{MasterKey, SdesKeys, Suite};
+    let mut rng = bellwire::rng::Rng::new([1; 32]);
+    let of = |(n, suite): (u8, Suite)| {
+        let [send, receive] = [0; 2].map(|_| MasterKey::random(suite, &mut rng));
+        let line = CryptoLine { tag: 1, suite, key: send.clone(), mki: None }.encode() + "|2^31|1:4 WSH=128";
+        let mut srtp = Srtp::new(&SdesKeys { suite, send, receive, mki: None });
+        let (mut sound, mut report) = ([0x55; 300], [0x55; 100]);
+        sound[..12].copy_from_slice(&[0x80, 0, 0, n, 0, 0, 0, 160, 0, 0, 0, 7]);
+        report[..8].copy_from_slice(&[0x81, 200, 0, 12, 0, 0, 0, 7]);
+        let clear = sound[..172].to_vec();
+        let length = srtp.protect_rtp(&mut sound, 172).expect("it fits");
+        let control = srtp.protect_rtcp(&mut report, 52).expect("it fits");
+        framed(&[clear, sound[..length].to_vec(), report[..control].to_vec(), line.into_bytes()])
+    };
+    (0..).zip(Suite::ALL).map(of).collect()
+}
+
 /// Reports, goodbyes and packets of other kinds.
 pub(crate) fn rtcp() -> Vec<Vec<u8>> {
     let block = |lost| Block {

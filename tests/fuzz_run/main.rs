@@ -63,6 +63,7 @@ const HARNESSES: &[Harness] = &[
         tries: 100_000,
     },
     Harness { name: "rtp", run: bellwire::fuzz::rtp, corpus: corpus::rtp, kind: Kind::Packet, tries: 100_000 },
+    Harness { name: "srtp", run: bellwire::fuzz::srtp, corpus: corpus::srtp, kind: Kind::Packet, tries: 20_000 },
     Harness { name: "rtcp", run: bellwire::fuzz::rtcp, corpus: corpus::rtcp, kind: Kind::Packet, tries: 100_000 },
     Harness {
         name: "config",

@@ -93,7 +93,8 @@ fn an_unusable_200_is_acknowledged_and_ended_and_says_why() {
         ("no media", good.split("m=audio").next().expect("the session part").to_owned(), "media.no-common-codec"),
         ("only what we do not know", good.replace("0 101", "18").replace("0 PCMU", "18 G729"), "media.no-common-codec"),
         ("what was not offered", good.replace("m=audio 4000 RTP/AVP", "m=video 4000 RTP/AVP"), "media.no-common-codec"),
-        ("another protocol", good.replace("RTP/AVP", "RTP/SAVP"), "media.no-common-codec"),
+        ("another protocol", good.replace("RTP/AVP", "UDP/TLS/RTP/SAVP"), "media.no-common-codec"),
+        ("an encrypted one", good.replace("RTP/AVP", "RTP/SAVP"), "tls.srtp-keys"),
         ("a refusal", good.replace("m=audio 4000", "m=audio 0"), "media.no-common-codec"),
     ] {
         let (mut scene, _, invite) = Scene::dialled(phone());

@@ -20,6 +20,7 @@ mod kit;
 mod nat;
 mod pbx;
 mod registration;
+mod srtp;
 mod storms;
 mod sweep;
 mod talking;

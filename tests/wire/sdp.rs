@@ -4,7 +4,9 @@ use bellwire::engine::Lease;
 use bellwire::id::{SetId, SocketId};
 use bellwire::media::codec::{CODECS, CodecSpec};
 use bellwire::sdp::plan::{Direction, MediaPlan, PayloadTypes};
-use bellwire::sdp::{Attribute, Capabilities, Connection, Host, NegotiationError, Negotiator, Sdp, Wish};
+use bellwire::sdp::{
+    Attribute, Capabilities, Connection, Host, MediaEncryption, NegotiationError, Negotiator, Sdp, Wish,
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -147,8 +149,8 @@ fn each_known_phone_gets_the_answer_that_fits_it() {
             (heads.join(", "), stream.codec.name.clone(), stream.dtmf.map(|dtmf| dtmf.pt.send), stream.direction)
         })
     };
-    let v4 =
-        Wish { capabilities: &capabilities, lease: lease("192.0.2.1"), direction: Direction::SendRecv, latch: false };
+    let (direction, encryption) = (Direction::SendRecv, MediaEncryption::Off);
+    let v4 = Wish { capabilities: &capabilities, lease: lease("192.0.2.1"), direction, latch: false, encryption };
     let v6 = Wish { lease: lease("2001:db8::1"), ..v4 };
     let both = Direction::SendRecv;
     assert_eq!(answer("asterisk", &v4), Ok(("audio 4000 107 9 0 8 101".into(), "opus".into(), Some(101), both)));
@@ -175,8 +177,13 @@ fn hostile_descriptions_are_answered_or_refused_first_and_later_and_cost_no_sess
     let head = "v=0\no=- 1 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=0 0\n";
     let audio = "m=audio 5000 RTP/AVP 0\n";
     let capabilities = Capabilities::default();
-    let wish =
-        Wish { capabilities: &capabilities, lease: lease("192.0.2.1"), direction: Direction::SendRecv, latch: false };
+    let wish = Wish {
+        capabilities: &capabilities,
+        lease: lease("192.0.2.1"),
+        direction: Direction::SendRecv,
+        latch: false,
+        encryption: MediaEncryption::Preferred,
+    };
     let most = format!("m=audio 5000 RTP/AVP{}\n", (0..64).map(|n| format!(" {n}")).collect::<String>());
     let answered = Ok(());
     for (lines, expected) in [
@@ -292,7 +299,7 @@ fn capabilities(side: &Side) -> Capabilities {
 }
 
 fn wish<'a>(capabilities: &'a Capabilities, side: &Side, host: &str) -> Wish<'a> {
-    Wish { capabilities, lease: lease(host), direction: side.direction, latch: false }
+    Wish { capabilities, lease: lease(host), direction: side.direction, latch: false, encryption: MediaEncryption::Off }
 }
 
 /// One exchange through the wire; the plans of offerer and answerer with the two descriptions.

@@ -15,6 +15,8 @@ mod tests;
 pub mod value;
 
 use crate::media::command::{AudioSink, AudioSource};
+use crate::sdp::MediaEncryption;
+use crate::sdp::plan::Suite;
 use crate::time::Duration;
 pub use findings::{Finding, Severity};
 pub use password::PasswordSource;
@@ -78,6 +80,17 @@ pub struct Account {
     pub auto_answer: Option<Duration>,
     /// `[audio]` with the keys of `audio.` in this account.
     pub audio: Audio,
+    /// That of `[call]` with the keys of this account.
+    pub encryption: Encryption,
+}
+
+/// Whether sound is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encryption {
+    /// `media_encryption`
+    pub media: MediaEncryption,
+    /// `srtp_keys_in_clear`: keys may go over SIP that others can read.
+    pub keys_in_clear: bool,
 }
 
 /// How SIP travels.
@@ -142,6 +155,10 @@ pub struct Call {
     pub media_timeout: Duration,
     /// Refuse all calls.
     pub do_not_disturb: bool,
+    /// Of calls without account, and what accounts start from.
+    pub encryption: Encryption,
+    /// Suites of SRTP in order of preference.
+    pub srtp_suites: Vec<Suite>,
 }
 
 /// `[network]`

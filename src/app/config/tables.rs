@@ -4,9 +4,13 @@ use super::findings::Severity;
 use super::password::PasswordSource;
 use super::read::{Bad, Place, Reader, Table};
 use super::value::{duration, filled, quoted, show_duration, sink, source, text};
-use super::{Account, Audio, Call, Config, Level, Limits, Log, Network, Opus, Pbx, PbxUser, Source, Transport};
+use super::{
+    Account, Audio, Call, Config, Encryption, Level, Limits, Log, Network, Opus, Pbx, PbxUser, Source, Transport,
+};
 use crate::media::codec::CODECS;
 use crate::media::command::{AudioSink, AudioSource};
+use crate::sdp::MediaEncryption;
+use crate::sdp::plan::Suite;
 use crate::secret::Secret;
 use crate::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,7 +34,7 @@ pub(super) fn config(r: &mut Reader<'_>, sources: &[Source]) -> Config {
     let all = r.table(&mut root, "account");
     let mut accounts = Vec::new();
     for (name, table) in r.named(&all) {
-        accounts.extend(account(r, &all, &name, table, &audio, sources));
+        accounts.extend(account(r, &all, &name, table, (&audio, &call.encryption), sources));
     }
     for table in LATER {
         r.not_built(&mut root, table, "");
@@ -160,12 +164,53 @@ fn call<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Call {
         answer_timeout: r.span(&mut t, "answer_timeout", Duration::from_secs(120), long).0,
         media_timeout: r.span(&mut t, "media_timeout", Duration::from_secs(60), (Duration::ZERO, long.1)).0,
         do_not_disturb: r.flag(&mut t, "do_not_disturb", false),
+        encryption: encryption(r, &mut t, None),
+        srtp_suites: r.value(&mut t, "srtp_suites", Suite::ALL.to_vec(), suites, |v| show_suites(v)),
     };
     for key in ["wait_tone", "record"] {
         r.not_built(&mut t, key, if key == "record" { "; `--record FILE` can" } else { "" });
     }
     r.finish(t);
     call
+}
+
+/// `media_encryption` and what belongs to it, of all calls or of those of an account.
+fn encryption<'a>(r: &mut Reader<'a>, t: &mut Table<'a>, above: Option<&Encryption>) -> Encryption {
+    let base = above.copied().unwrap_or(Encryption { media: MediaEncryption::Preferred, keys_in_clear: false });
+    let kinds = [
+        ("off", MediaEncryption::Off),
+        ("preferred", MediaEncryption::Preferred),
+        ("required", MediaEncryption::Required),
+    ];
+    Encryption {
+        media: r.choice(t, "media_encryption", base.media, &kinds, &[]),
+        keys_in_clear: r.flag(t, "srtp_keys_in_clear", base.keys_in_clear),
+    }
+}
+
+fn show_suites(suites: &[Suite]) -> Option<String> {
+    Some(format!("[{}]", suites.iter().map(|suite| quoted(suite.name())).collect::<Vec<_>>().join(", ")))
+}
+
+fn suites(value: &DeValue<'_>) -> Result<Vec<Suite>, Bad> {
+    let Some(list) = value.as_array() else { return Err(Bad::kind("a list of names", value)) };
+    let mut suites = Vec::new();
+    for item in list.iter() {
+        let name = text(item.get_ref())?;
+        let Some(suite) = Suite::by_name(name) else {
+            let all = Suite::ALL.map(Suite::name);
+            let suggestion = super::findings::nearest(name, all).map(str::to_owned);
+            let label = format!("no suite \"{name}\"; there are {}", all.join(", "));
+            return Err(Bad { slug: "config.value", label, suggestion });
+        };
+        if !suites.contains(&suite) {
+            suites.push(suite);
+        }
+    }
+    if suites.is_empty() {
+        return Err(Bad::value("name at least one suite"));
+    }
+    Ok(suites)
 }
 
 fn network<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Network {
@@ -322,7 +367,7 @@ fn account<'a>(
     all: &Table<'a>,
     name: &str,
     mut t: Table<'a>,
-    above: &Audio,
+    above: (&Audio, &Encryption),
     sources: &[Source],
 ) -> Option<Account> {
     let at = r.place_of(all, name);
@@ -357,7 +402,7 @@ fn account<'a>(
     let transport = r.choice(&mut t, "transport", Transport::Auto, &kinds, &["tls"]);
     let proxy = r.optional(&mut t, "proxy");
     r.choice(&mut t, "nat", (), &[("auto", ())], &["stun", "ice", "off"]);
-    r.choice(&mut t, "media_encryption", (), &[("off", ())], &["required", "preferred"]);
+    let encryption = encryption(r, &mut t, Some(above.1));
     r.choice(&mut t, "dtmf", (), &[("auto", ()), ("rfc4733", ())], &["info", "inband"]);
     let auto_answer = r.value(&mut t, "auto_answer", None, auto_answer, |v| {
         Some(v.map_or_else(|| "false".into(), |d| quoted(&show_duration(d))))
@@ -366,7 +411,7 @@ fn account<'a>(
         r.not_built(&mut t, key, "");
     }
     let mut own = r.table(&mut t, "audio");
-    let audio = audio(r, &mut own, Some(above));
+    let audio = audio(r, &mut own, Some(above.0));
     r.finish(own);
     for table in ["video", "call", "network", "ring"] {
         r.not_built(&mut t, table, &format!("; [{table}] holds for all accounts"));
@@ -387,6 +432,7 @@ fn account<'a>(
         proxy,
         auto_answer,
         audio,
+        encryption,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Figures and sound in words.
 
-use crate::api::AudioInfo;
+use crate::api::{AudibleTo, AudioInfo};
 use crate::app::console::Console;
 use crate::app::status::count;
 use crate::media::command::MediaStats;
@@ -17,8 +17,18 @@ pub(super) fn sound(audio: Option<&AudioInfo>) -> String {
     // RFC 7587: Opus is always announced with two channels; what we send is mono.
     let channels = if audio.codec == "opus" { "mono" } else { channels };
     let remote = audio.remote.as_ref().map_or_else(String::new, |r| format!(", to {}", Console::safe(r)));
-    let guard = audio.srtp.as_deref().unwrap_or("not encrypted");
+    let guard = guard(audio);
     format!("{} {} kHz {channels}, {guard}{remote}", audio.codec, f64::from(audio.rate) / 1000.0)
+}
+
+/// Whether it is encrypted, and who could listen all the same.
+fn guard(audio: &AudioInfo) -> String {
+    let suite = audio.suite.as_deref().unwrap_or_default();
+    match audio.audible_to {
+        AudibleTo::Anyone => "not encrypted".to_owned(),
+        AudibleTo::Signalling => format!("SRTP {suite} (whoever saw the call set up has the keys)"),
+        AudibleTo::Server => format!("SRTP {suite} (the server has the keys)"),
+    }
 }
 
 /// The figures of a call in one line.
@@ -26,7 +36,10 @@ pub(crate) fn figures(s: &MediaStats) -> String {
     let total = s.received + s.lost;
     let share = if total == 0 { 0.0 } else { count(s.lost) / count(total) * 100.0 };
     let mos = s.mos.map_or_else(String::new, |mos| format!(", MOS {mos:.1} (est.)"));
-    format!("sent {}, received {}, lost {} ({share:.1}%){mos}", grouped(s.sent), grouped(s.received), grouped(s.lost))
+    let guard = s.srtp.as_ref().map_or("", |_| ", encrypted");
+    let forged = if s.forged == 0 { String::new() } else { format!(", {} forged and dropped", grouped(s.forged)) };
+    let [sent, received, lost] = [s.sent, s.received, s.lost].map(grouped);
+    format!("sent {sent}, received {received}, lost {lost} ({share:.1}%){mos}{guard}{forged}")
 }
 
 /// `2 115`.

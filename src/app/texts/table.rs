@@ -114,6 +114,48 @@ firewall may drop the packets."
      Command("bellwire ping {peer|600}", "shows what they know")];
     "A call needs one codec that both sides know. Phones that know nothing else know pcmu or pcma."
 
+    "tls.srtp-required" Encryption Error:
+    "{peer|the other side} does not encrypt sound, and this account requires it";
+    "media_encryption = \"required\"; {said|}{cause|they want clear RTP only}";
+    [Key("account.{account|work}", "media_encryption = \"preferred\"", "calls may then be unencrypted; the line says which"),
+     Words("switch SRTP (SDES) on at their side")];
+    "The account only talks encrypted. The other side offered or answered sound in the clear, took the encryption away in the middle of the call, or
+refused the call because it was encrypted. Nothing was sent or heard unprotected."
+
+    "tls.srtp-off" Encryption Error:
+    "{peer|the other side} only talks encrypted, and this account does not";
+    "media_encryption = \"off\"; {cause|they want SRTP}";
+    [Key("account.{account|work}", "media_encryption = \"preferred\"", "encrypt with whoever does")];
+    "The other side offers SRTP and nothing else, and encryption is switched off here."
+
+    "tls.srtp-suite" Encryption Error:
+    "{peer|the other side} and this phone share no way to encrypt";
+    "{cause|none of their keys can be used}";
+    [Key("call", "srtp_suites = [\"AES_CM_128_HMAC_SHA1_80\"]", "the one that every SRTP has")];
+    "Both sides want SRTP, but no suite with a usable key is known to both (RFC 4568). Keys that ask for less protection, such as UNENCRYPTED_SRTP, count
+as unusable."
+
+    "tls.srtp-keys" Encryption Error:
+    "sound cannot be encrypted: anyone on the way to {server|the server} could read the keys";
+    "SIP itself is not encrypted here (UDP or TCP), and the keys of SRTP travel in it";
+    [Key("account.{account|work}", "srtp_keys_in_clear = true", "if nobody reads the network between you and the server"),
+     Key("account.{account|work}", "media_encryption = \"off\"", "if calls may be unencrypted")];
+    "SDES puts the keys into the session description. Sent over plain UDP or TCP they are no secret, so bellwire sends none there unless you allow it."
+
+    "tls.srtp-clear-keys" Done Warning:
+    "the sound is encrypted, but its keys were readable on the way";
+    "SIP went over UDP or TCP; whoever saw the call being set up can listen";
+    [Key("account.{account|work}", "srtp_keys_in_clear = false", "to send no keys where others can read them")];
+    "The keys of SDES travel in the session description. Over plain UDP or TCP everybody on the way to the server could copy them."
+
+    "media.srtp-forged" Media Warning:
+    "you cannot hear {peer|them}: none of their packets is encrypted with the agreed key";
+    "{packets|all} packets came in 5 s, and none was authentic";
+    [Words("something between you changes the session descriptions or relays sound of another call"),
+     Key("account.{account|work}", "media_encryption = \"off\"", "to hear whether sound comes without encryption")];
+    "Every SRTP packet carries a proof that it was made with the key that the other side announced. These packets have none, so they were dropped unheard:
+they are clear RTP, under another key, or changed on their way."
+
     "media.no-incoming-audio" Media Warning:
     "you cannot hear {peer|them}: no audio packet arrived in 5 s";
     "we expect packets on {local|our address} and send to {remote|theirs}";

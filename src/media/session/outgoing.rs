@@ -53,7 +53,8 @@ impl Outgoing {
             dtmf_type: plan.dtmf,
             ptime,
             ssrc: rng.u32(),
-            seq: rng.u32() as u16,
+            // Below half of its range: a receiver of SRTP that misses the first packets still knows the rollover counter.
+            seq: rng.u32() as u16 & 0x7FFF,
             timestamp: rng.u32(),
             frame: vec![0; frame_samples(spec, ptime)],
             filled: 0,

@@ -27,15 +27,17 @@ impl MediaSession {
         turn: &mut Turn<'_>,
         socket: SocketId,
         source: SocketAddr,
-        bytes: &[u8],
+        bytes: &mut [u8],
     ) -> Handled {
         let Some(transport) = &mut self.transport else { return Handled::Done };
         if transport.is_rtcp(socket) || is_rtcp(bytes) {
             // RTCP on the RTP socket would be multiplexing, which was not agreed.
-            if !transport.is_rtcp(socket) || !is_rtcp(bytes) || !transport.accepts_rtcp(turn.now, source) {
+            let fits = transport.is_rtcp(socket) && is_rtcp(bytes);
+            let opened = if fits { transport.open_rtcp(turn.now, source, bytes) } else { None };
+            let Some(bytes) = opened.and_then(|length| bytes.get(..length)) else {
                 self.refused += 1;
                 return Handled::Done;
-            }
+            };
             // Who pauses or holds without a word still reports: it is not gone.
             self.watch.last_packet = Some(turn.now);
             return self.handle_rtcp(turn, bytes);
@@ -43,19 +45,25 @@ impl MediaSession {
         self.handle_rtp(turn, source, bytes)
     }
 
-    fn handle_rtp(&mut self, turn: &mut Turn<'_>, source: SocketAddr, bytes: &[u8]) -> Handled {
-        let Ok(packet) = RtpPacket::parse(bytes) else {
+    fn handle_rtp(&mut self, turn: &mut Turn<'_>, source: SocketAddr, bytes: &mut [u8]) -> Handled {
+        let Some(transport) = &mut self.transport else { return Handled::Done };
+        let Some((length, proof)) = transport.open_rtp(turn.now, source, bytes) else {
             self.refused += 1;
             return Handled::Done;
         };
-        let Some(transport) = &mut self.transport else { return Handled::Done };
+        let relays = matches!(self.route, Route::Relay { .. });
+        let parse = if relays { RtpPacket::parse_opaque } else { RtpPacket::parse };
+        let Some(Ok(packet)) = bytes.get(..length).map(parse) else {
+            self.refused += 1;
+            return Handled::Done;
+        };
         // A relay does not know the types that its two phones agreed on.
         let negotiated = match (&self.stream, &self.route) {
             (Some(stream), _) => stream.incoming.knows(packet.payload_type),
             (None, Route::Relay { .. }) => true,
             (None, Route::Local { .. }) => false,
         };
-        if !transport.accepts_rtp(turn.now, source, &packet, negotiated) {
+        if !transport.accepts(turn.now, source, &packet, negotiated, proof) {
             self.refused += 1;
             return Handled::Done;
         }

@@ -45,6 +45,11 @@ impl MediaSession {
             speaker_db: self.levels.1,
             ..MediaStats::default()
         };
+        if let Some((suite, counts)) = self.transport.as_ref().and_then(MediaTransport::protection) {
+            stats.srtp = (counts.authentic > 0).then(|| suite.name().to_owned());
+            stats.forged = counts.forged;
+            stats.replayed = counts.replayed;
+        }
         let Some(stream) = &self.stream else {
             stats.sent = self.relayed.sent;
             stats.received = self.relayed.received;
@@ -79,7 +84,12 @@ impl MediaSession {
             && now.since(since) >= NO_AUDIO_AFTER
         {
             self.watch.no_audio_told = true;
-            self.tell(turn, MediaEvent::NoIncomingAudio);
+            let forged =
+                self.transport.as_ref().and_then(MediaTransport::protection).map_or(0, |(_, counts)| counts.forged);
+            self.tell(
+                turn,
+                if forged > 0 { MediaEvent::NotAuthentic { packets: forged } } else { MediaEvent::NoIncomingAudio },
+            );
         }
         if let (Some(timeout), Some(since)) = (self.settings.media_timeout, self.watch.listening) {
             let last = self.watch.last_packet.map_or(since, |last| last.max(since));

@@ -5,7 +5,7 @@ use super::up::{Change, Up};
 use super::{Bridge, Invitation, Side, State};
 use crate::id::CallHandle;
 use crate::pbx::session::{Desk, Fate, SessionId};
-use crate::sdp::{Negotiator, Sdp, Wish, plan::Direction, remote_of, rewrite_addresses};
+use crate::sdp::{MediaEncryption, Negotiator, Sdp, Wish, plan::Direction, remote_of, rewrite_addresses};
 use crate::sip::message::StatusCode;
 use crate::ua::call::{CallCommand, CallEvent, Dial, NextHop, OfferId};
 
@@ -55,6 +55,7 @@ impl Bridge {
                 Fate::Over
             }
             CallEvent::Routed { .. }
+            | CallEvent::Declined
             | CallEvent::Answer { .. }
             | CallEvent::Ringing { .. }
             | CallEvent::Established { .. }
@@ -126,7 +127,7 @@ impl Bridge {
                 desk.tell(call, CallCommand::Refuse { id, status: StatusCode::REQUEST_PENDING });
                 Fate::Lives
             }
-            CallEvent::OfferRefused { .. } | CallEvent::ChangeDone => Fate::Lives,
+            CallEvent::OfferRefused { .. } | CallEvent::Declined | CallEvent::ChangeDone => Fate::Lives,
         }
     }
 
@@ -139,7 +140,8 @@ impl Bridge {
             // The caller wants our offer: the callee gets all we know, its answer becomes that offer.
             None => {
                 let capabilities = &desk.config.capabilities;
-                let wish = Wish { capabilities, lease, direction: Direction::SendRecv, latch: true };
+                let encryption = MediaEncryption::Off;
+                let wish = Wish { capabilities, lease, direction: Direction::SendRecv, latch: true, encryption };
                 match Negotiator::new(desk.core.rng.u32().into(), "-").offer(&wish) {
                     Ok(offer) => offer,
                     Err(_) => return,

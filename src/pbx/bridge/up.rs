@@ -89,7 +89,7 @@ impl Bridge {
                 }
                 *change = Change::None;
             }
-            CallEvent::Routed { .. } | CallEvent::Ringing { .. } | CallEvent::ChangeDone => {}
+            CallEvent::Routed { .. } | CallEvent::Declined | CallEvent::Ringing { .. } | CallEvent::ChangeDone => {}
         }
         Fate::Lives
     }

@@ -346,7 +346,7 @@ fn codecs_that_we_do_not_know_pass() {
 
 #[test]
 fn a_broken_offer_never_reaches_the_callee() {
-    for (offer, told) in [("v=0\r\nnonsense\r\n", 400), (&OFFER.replace("RTP/AVP", "RTP/SAVP"), 488)] {
+    for (offer, told) in [("v=0\r\nnonsense\r\n", 400), (&OFFER.replace("RTP/AVP", "UDP/TLS/RTP/SAVP"), 488)] {
         let (mut lab, mut alice, bob) = world();
         let mut invite = alice.invite("sip:bob@pbx.example");
         invite.body = offer.into();

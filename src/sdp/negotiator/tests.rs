@@ -1,3 +1,4 @@
+mod keys;
 mod numbers;
 
 use super::super::plan::{PayloadTypes, Remote};
@@ -18,11 +19,13 @@ fn with(codecs: &[&str]) -> Capabilities {
 }
 
 fn wish(capabilities: &Capabilities) -> Wish<'_> {
-    Wish { capabilities, lease: lease("192.0.2.1:4000"), direction: Direction::SendRecv, latch: false }
+    let (lease, encryption) = (lease("192.0.2.1:4000"), MediaEncryption::Off);
+    Wish { capabilities, lease, direction: Direction::SendRecv, latch: false, encryption }
 }
 
 fn peers_wish(capabilities: &Capabilities) -> Wish<'_> {
-    Wish { capabilities, lease: lease("192.0.2.2:6000"), direction: Direction::SendRecv, latch: true }
+    let (lease, encryption) = (lease("192.0.2.2:6000"), MediaEncryption::Off);
+    Wish { capabilities, lease, direction: Direction::SendRecv, latch: true, encryption }
 }
 
 fn parse(lines: &str) -> Sdp {
@@ -341,8 +344,8 @@ fn the_error_says_what_stood_in_the_way() {
     assert_eq!(none.to_string(), "no common codec: the peer has g729/8000, opus/48000/2, we have PCMU/8000, PCMA/8000");
     assert_eq!(none.status(), 488);
     assert_eq!(
-        error("m=audio 5004 RTP/SAVP 0\nm=video 0 RTP/AVP 99\n").to_string(),
-        "no audio stream that we can serve among audio RTP/SAVP, video RTP/AVP (port 0)"
+        error("m=audio 5004 UDP/TLS/RTP/SAVP 0\nm=video 0 RTP/AVP 99\n").to_string(),
+        "no audio stream that we can serve among audio UDP/TLS/RTP/SAVP, video RTP/AVP (port 0)"
     );
     assert_eq!(error("").to_string(), "no audio stream that we can serve among none");
     assert_eq!(

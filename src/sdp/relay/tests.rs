@@ -70,8 +70,8 @@ fn a_leg_that_only_sends_is_sent_nothing() {
 fn what_cannot_be_relayed_says_why() {
     let named = parse(&OFFER.replace("c=IN IP4 198.51.100.7", "c=IN IP4 sbc.example.org"));
     assert_eq!(remote_of(&named), Err(NegotiationError::HostName { name: "sbc.example.org".into() }));
-    let secure = parse(&OFFER.replace("m=audio 5002 RTP/AVP", "m=audio 5002 RTP/SAVP"));
-    let offered = vec!["video RTP/AVP".to_owned(), "audio RTP/SAVP".to_owned()];
+    let secure = parse(&OFFER.replace("m=audio 5002 RTP/AVP", "m=audio 5002 UDP/TLS/RTP/SAVP"));
+    let offered = vec!["video RTP/AVP".to_owned(), "audio UDP/TLS/RTP/SAVP".to_owned()];
     assert_eq!(remote_of(&secure), Err(NegotiationError::NoAudio { offered }));
     let multicast = parse(&OFFER.replace("c=IN IP4 198.51.100.7", "c=IN IP4 224.0.0.9"));
     assert_eq!(remote_of(&multicast), Err(NegotiationError::NotUnicast { address: [224, 0, 0, 9].into() }));

@@ -81,6 +81,12 @@ pub enum CallCommand {
         /// SDP.
         body: Vec<u8>,
     },
+    /// Our offer for an INVITE that is not the last word: a refusal of what it describes (488, 606) ends nothing but
+    /// comes as [`CallEvent::Declined`].
+    TryOffer {
+        /// SDP.
+        body: Vec<u8>,
+    },
     /// Tells the caller about progress (180, 183), with SDP for early media.
     Progress {
         /// 101 to 199.
@@ -121,6 +127,8 @@ pub enum CallEvent {
         /// The server that is tried.
         peer: SocketAddr,
     },
+    /// What [`CallCommand::TryOffer`] described was refused. Wants [`CallCommand::Offer`]: another one, along the same way.
+    Declined,
     /// The peer offers: in its INVITE or a re-INVITE.
     Offer {
         /// Names it in the answer.

@@ -40,6 +40,14 @@ pub(super) struct Calling {
     pub(super) since: Instant,
     /// Early dialogs by the peer's tag.
     pub(super) early: BTreeMap<String, Leg>,
+    pub(super) last_word: LastWord,
+}
+
+/// Whether the offer is the only one that the owner has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastWord {
+    Yes,
+    No,
 }
 
 impl Call {
@@ -111,7 +119,7 @@ impl Call {
     }
 
     /// The owner's offer: the INVITE goes out.
-    pub(super) fn send_invite(&mut self, now: Instant, cx: &mut Cx<'_, '_>, body: Vec<u8>) {
+    pub(super) fn send_invite(&mut self, now: Instant, cx: &mut Cx<'_, '_>, body: Vec<u8>, last_word: LastWord) {
         let State::Offering { dial, route, since } = self.take_state() else { return };
         self.last_seq = self.last_seq.saturating_add(1);
         let seq = self.last_seq;
@@ -142,7 +150,7 @@ impl Call {
         }
         let txn = cx.request(now, &request, &route);
         self.invite = Some(Sent { txn, request, route, challenges: 0, phase: Phase::Waiting });
-        self.state = State::Calling(Box::new(Calling { dial, since, early: BTreeMap::new() }));
+        self.state = State::Calling(Box::new(Calling { dial, since, early: BTreeMap::new(), last_word }));
     }
 
     pub(super) fn cancel_invite(&self, now: Instant, cx: &mut Cx<'_, '_>) {
@@ -167,6 +175,7 @@ impl Call {
         let State::Calling(_) = &self.state else { return };
         match response.status.code() {
             401 | 407 => self.answer_invite_challenge(now, cx, invite, response, flow),
+            488 | 606 if self.ask_again(cx, &invite) => {}
             503 if self.try_next(now, cx, &invite) => self.invite = None,
             // A callee who declines everywhere is not to be found elsewhere (§21.6).
             code => {
@@ -175,6 +184,28 @@ impl Call {
                     return;
                 }
                 self.end_rejected(cx, response, flow);
+            }
+        }
+    }
+
+    /// The callee does not like what we offer, and the owner has something else.
+    fn ask_again(&mut self, cx: &mut Cx<'_, '_>, invite: &Sent) -> bool {
+        match self.take_state() {
+            State::Calling(calling) if calling.last_word == LastWord::No => {
+                let Calling { dial, since, .. } = *calling;
+                self.state = State::Offering { dial, route: invite.route.clone(), since };
+                cx.emit(CallEvent::Declined);
+                true
+            }
+            state @ (State::Calling(_)
+            | State::Routing { .. }
+            | State::Offering { .. }
+            | State::Incoming(_)
+            | State::Answered(_)
+            | State::Established(_)
+            | State::Closing) => {
+                self.state = state;
+                false
             }
         }
     }

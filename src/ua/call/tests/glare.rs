@@ -86,7 +86,7 @@ impl End {
                 self.offer_at = Some(now + retry_after.unwrap_or(Duration::from_secs(1)));
             }
             CallEvent::Answer { .. } | CallEvent::Ringing { .. } => {}
-            CallEvent::OfferWanted { .. } | CallEvent::Ended(_) => panic!("{event:?}"),
+            CallEvent::OfferWanted { .. } | CallEvent::Declined | CallEvent::Ended(_) => panic!("{event:?}"),
         }
     }
 
