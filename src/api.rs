@@ -61,6 +61,31 @@ pub enum Command {
         /// 0-9 * # A-D and `,` for a pause.
         digits: String,
     },
+    /// Hands a call over: the far end calls somebody else (REFER, RFC 3515). It ends when that works and goes on when
+    /// not; [`Event::Transfer`] tells.
+    Transfer {
+        /// Which call.
+        call: CallHandle,
+        /// Number, `user@host` or URI.
+        target: String,
+    },
+    /// Hands a call over to the far end of another one (Replaces, RFC 3891): both end when that works.
+    TransferTo {
+        /// Which call.
+        call: CallHandle,
+        /// The other one.
+        to: CallHandle,
+    },
+    /// Does what the far end has asked for by [`Event::TransferAsked`].
+    AcceptTransfer {
+        /// The call whose far end asked.
+        call: CallHandle,
+    },
+    /// Declines it; the call goes on.
+    RejectTransfer {
+        /// The call whose far end asked.
+        call: CallHandle,
+    },
     /// Registers an account (again), or all.
     Register {
         /// Which one.
@@ -142,6 +167,9 @@ pub enum CommandError {
     /// The status code cannot refuse a call.
     #[error("{0} is no status that refuses a call (400 to 699)")]
     BadStatus(u16),
+    /// Nobody has asked for a transfer there.
+    #[error("the other side of {0} has not asked for a transfer")]
+    NoTransfer(CallHandle),
     /// This engine has no such command.
     #[error("this is not possible here")]
     NotSupported,
@@ -243,6 +271,58 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// A transfer that we asked for gets on.
+    #[serde(rename = "call.transfer")]
+    Transfer {
+        /// The call that is handed over.
+        call: CallHandle,
+        /// To whom, as it was typed.
+        to: String,
+        /// How far it is.
+        state: TransferState,
+        /// The status of the far end's call, where it has told one.
+        code: Option<u16>,
+        /// Why it failed.
+        failure: Option<Failure>,
+    },
+    /// The far end wants us to call somebody else instead.
+    #[serde(rename = "call.transfer-asked")]
+    TransferAsked {
+        /// Whose far end.
+        call: CallHandle,
+        /// Whom we are to call.
+        to: String,
+        /// Who asks, as it says (Referred-By).
+        by: Option<String>,
+        /// The new call takes over one that somebody else has with the callee.
+        attended: bool,
+        /// Seconds to decide by [`Command::AcceptTransfer`] or [`Command::RejectTransfer`]; `None`: the policy decides.
+        waits_s: Option<u64>,
+    },
+    /// That wish was followed or declined, by us, by the policy or since nobody decided.
+    #[serde(rename = "call.transfer-answered")]
+    TransferAnswered {
+        /// Whose far end asked.
+        call: CallHandle,
+        /// Whether it is followed.
+        accepted: bool,
+        /// The call that was placed for it.
+        new_call: Option<CallHandle>,
+    },
+    /// Another call has taken the place of one of ours (Replaces), which ends; the new one is being answered.
+    #[serde(rename = "call.replaced")]
+    CallReplaced {
+        /// The call that ends.
+        call: CallHandle,
+        /// The call that goes on.
+        new_call: CallHandle,
+        /// Its account, if any.
+        account: Option<AccountId>,
+        /// Its From URI.
+        from: String,
+        /// Its From display name, controls escaped.
+        display: Option<String>,
+    },
     /// The call is over; its handle is dead.
     #[serde(rename = "call.ended")]
     CallEnded {
@@ -330,6 +410,22 @@ pub enum Event {
     /// Everything is shut down.
     #[serde(rename = "stopped")]
     Stopped,
+}
+
+/// How far a transfer is that we asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransferState {
+    /// The far end tries it.
+    Accepted,
+    /// It has got so far (180: it rings there).
+    Progress,
+    /// They talk to each other; our call ends.
+    Done,
+    /// It did not work; our call goes on.
+    Failed,
+    /// The far end has not said how it went.
+    Unknown,
 }
 
 /// Who ended a call.

@@ -140,6 +140,9 @@ pub struct Call {
     /// Send these digits once the call is answered; `,` waits half a second
     #[arg(long, value_name = "DIGITS", value_parser = digits)]
     pub dtmf: Option<String>,
+    /// Hand the call over to this number or address once it is answered
+    #[arg(long, value_name = "TARGET")]
+    pub transfer: Option<String>,
     /// Hang up after so long
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub duration: Option<Duration>,

@@ -75,6 +75,7 @@ pub(crate) fn call(options: &Call, cli: &Cli, console: &mut Console) -> Result<E
         account,
         sound,
         dtmf: options.dtmf.clone(),
+        transfer: options.transfer.clone(),
         duration: options.duration,
         after_register: false,
     };

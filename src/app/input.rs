@@ -100,7 +100,7 @@ fn read_keys(send: &SyncSender<Input>, asked: &AtomicBool) {
         if key.kind == KeyEventKind::Release {
             continue;
         }
-        let KeyCode::Char(c) = key.code else { continue };
+        let Some(c) = char_of(key.code) else { continue };
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             if c == 'c' {
                 first_or_leave(send, asked, Input::Interrupt);
@@ -109,6 +109,13 @@ fn read_keys(send: &SyncSender<Input>, asked: &AtomicBool) {
             return;
         }
     }
+}
+
+/// What a key types; Enter, Esc and Backspace are control characters.
+fn char_of(key: KeyCode) -> Option<char> {
+    let named = [(KeyCode::Enter, '\n'), (KeyCode::Esc, '\x1b'), (KeyCode::Backspace, '\x08')];
+    let control = named.iter().find(|(code, _)| *code == key).map(|(_, c)| *c);
+    if let KeyCode::Char(c) = key { Some(c) } else { control }
 }
 
 /// Waits for the terminal; `None` when it was hung up. Crossterm's own waiting turns without end on a terminal that is gone.

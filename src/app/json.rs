@@ -18,8 +18,10 @@ pub fn line(name: &str, time: &str, rest: &Map<String, Value>) -> String {
 pub fn event(event: &Event, time: &str, accounts: &[String], around: &Facts) -> String {
     let Ok(Value::Object(mut map)) = serde_json::to_value(event) else { return line("unknown", time, &Map::new()) };
     let name = map.remove("event").and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-    if let Some(n) = map.get("call").and_then(Value::as_u64) {
-        map.insert("call".into(), format!("c{n}").into());
+    for key in ["call", "new_call"] {
+        if let Some(n) = map.get(key).and_then(Value::as_u64) {
+            map.insert(key.into(), format!("c{n}").into());
+        }
     }
     if let Some(n) = map.get("account").and_then(Value::as_u64) {
         let known = usize::try_from(n).ok().and_then(|n| accounts.get(n));

@@ -8,6 +8,7 @@ mod events;
 mod facts;
 mod goal;
 mod keys;
+mod transfers;
 mod words;
 
 use super::console::Console;
@@ -51,6 +52,8 @@ struct Seen {
     /// We end it.
     hang_up_at: Option<Instant>,
     told: Instant,
+    /// It was placed in place of another one, as the far end of that one wished.
+    moved_here: bool,
 }
 
 /// One run.
@@ -73,6 +76,12 @@ pub(crate) struct Session<'a> {
     repaint_at: Instant,
     /// Single keys are read.
     keys: bool,
+    /// What is being typed, to hand a call over.
+    typed: Option<String>,
+    /// The call whose far end wants a transfer and waits for the user.
+    asked: Option<CallHandle>,
+    /// Calls that go on as another one.
+    moved: BTreeMap<CallHandle, CallHandle>,
 }
 
 impl<'a> Session<'a> {
@@ -100,6 +109,9 @@ impl<'a> Session<'a> {
             stopping: None,
             repaint_at: Instant::now(),
             keys: false,
+            typed: None,
+            asked: None,
+            moved: BTreeMap::new(),
         }
     }
 
@@ -235,6 +247,9 @@ impl<'a> Session<'a> {
     }
 
     fn paint(&mut self) {
+        if self.typed.is_some() {
+            return;
+        }
         let Some(call) = self.talking() else { return };
         if let Some(seen) = self.calls.get_mut(&call) {
             seen.view.seconds = seen.answered.map_or(0, |at| at.elapsed().as_secs());
@@ -263,6 +278,7 @@ impl Seen {
             answer_at: None,
             hang_up_at: None,
             told: now,
+            moved_here: false,
         }
     }
 }

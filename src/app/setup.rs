@@ -70,6 +70,7 @@ pub(crate) fn ua(config: &Config) -> Result<UaConfig, Failure> {
             answer_timeout: config.call.answer_timeout,
             media_timeout: some(config.call.media_timeout),
             do_not_disturb: config.call.do_not_disturb,
+            transfer_policy: config.call.transfer_policy,
             auto_answer: None,
             ..CallConfig::default()
         },

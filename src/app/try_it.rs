@@ -111,6 +111,7 @@ fn attempt(
         account: None,
         sound,
         dtmf: None,
+        transfer: None,
         duration: Some(options.duration),
         after_register: true,
     };

@@ -12,6 +12,10 @@ pub mod calls {}
 #[doc = include_str!("commands.md")]
 pub mod commands {}
 
+/// Handing calls over.
+#[doc = include_str!("transfer.md")]
+pub mod transfer {}
+
 /// Every key of the config.
 #[doc = include_str!("config.md")]
 pub mod config {}

@@ -128,7 +128,11 @@ impl ExtensionCall {
                 self.negotiator.rollback();
                 Fate::Lives
             }
-            CallEvent::Routed { .. } | CallEvent::Declined | CallEvent::Ringing { .. } => Fate::Lives,
+            CallEvent::Routed { .. }
+            | CallEvent::Declined
+            | CallEvent::Ringing { .. }
+            | CallEvent::Referred(_)
+            | CallEvent::Refer(_) => Fate::Lives,
         }
     }
 

@@ -29,8 +29,9 @@ use crate::id::{CallHandle, ConnId, MediaId, RequestId, SocketId};
 use crate::media::command::MediaEvent;
 use crate::rng::Rng;
 use crate::sip::endpoint::{Endpoint, EndpointEvent, EndpointOutput};
+use crate::sip::message::StatusCode;
 use crate::time::{Deadlines, Instant, earliest};
-use crate::ua::call::{CallEvent, Calls, Core};
+use crate::ua::call::{CallCommand, CallEvent, Calls, Core};
 use door::Door;
 use plan::Domain;
 use registrar::{Change, Registrar};
@@ -177,6 +178,11 @@ impl Pbx {
     }
 
     fn handle_call(&mut self, now: Instant, call: CallHandle, event: CallEvent) {
+        if matches!(event, CallEvent::Referred(_)) {
+            let decline = CallCommand::RefuseRefer { status: StatusCode::DECLINE };
+            self.at_desk(now, |desk| desk.tell(call, decline));
+            return;
+        }
         self.with_session(now, call, |session, desk| session.handle_call(desk, call, event));
     }
 
@@ -317,6 +323,10 @@ impl Engine for Pbx {
             | Command::Resume { .. }
             | Command::Mute { .. }
             | Command::Dtmf { .. }
+            | Command::Transfer { .. }
+            | Command::TransferTo { .. }
+            | Command::AcceptTransfer { .. }
+            | Command::RejectTransfer { .. }
             | Command::Register { .. }
             | Command::Unregister { .. }
             | Command::Ping { .. } => return Err(CommandError::NotSupported),

@@ -116,6 +116,13 @@ impl Pbx {
         user: &str,
         destination: Destination,
     ) -> Option<Response> {
+        // The calls that it could name are the legs of bridges, which nobody takes over.
+        let required = request.headers.tokens(&HeaderName::REQUIRE);
+        if !required.is_empty() {
+            let mut response = self.response(request, StatusCode::BAD_EXTENSION);
+            response.headers.set(HeaderName::UNSUPPORTED, required.join(", "));
+            return Some(response);
+        }
         if let Err(refusal) = screen::outside_dialog(request) {
             return Some(refusal.response(request, &self.rng.tag()));
         }

@@ -133,6 +133,19 @@ pub struct CallConfig {
     pub auto_answer: Option<Duration>,
     /// Contacts that a call may be redirected to (3xx), one after the other; 0 follows none.
     pub redirects: u8,
+    /// What becomes of a peer's wish that we call somebody else instead (REFER).
+    pub transfer_policy: TransferPolicy,
+}
+
+/// What becomes of a peer's wish that we call somebody else instead (threats C6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferPolicy {
+    /// The user is asked.
+    Ask,
+    /// It is done at once.
+    Allow,
+    /// It is refused (603).
+    Deny,
 }
 
 impl Default for CallConfig {
@@ -146,6 +159,7 @@ impl Default for CallConfig {
             do_not_disturb: false,
             auto_answer: None,
             redirects: 5,
+            transfer_policy: TransferPolicy::Ask,
         }
     }
 }

@@ -20,19 +20,24 @@ mod incoming;
 mod leg;
 mod outgoing;
 mod redirect;
+mod replace;
 mod session;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
-pub use api::{Accept, CallCommand, CallEvent, Dial, EndCause, Ending, LegId, NextHop, OfferId, WrongState};
+pub use api::{
+    Accept, CallCommand, CallEvent, Dial, EndCause, Ending, LegId, NextHop, OfferId, ReferNews, Referral, WrongState,
+};
 pub use calls::{Calls, Core};
+pub use replace::Replaced;
 
 use crate::api::EndedBy;
 use crate::engine::{Flow, Protocol, StreamFault};
 use crate::id::AccountId;
 use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
 use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 use answered::Answered;
 use calls::Cx;
 use incoming::Incoming;
@@ -42,9 +47,10 @@ use redirect::Redirects;
 use session::{Bye, Session};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use transfer::Transfers;
 
 /// The methods that a call understands; also what Allow says.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REFER, NOTIFY";
 /// The type of the bodies that a call carries.
 pub const SDP: &str = "application/sdp";
 
@@ -71,6 +77,9 @@ pub struct Call {
     byes: BTreeMap<TxnId, Bye>,
     /// Dialogs that have ended, or never were wanted, kept to acknowledge repeated 2xx.
     strays: Vec<Leg>,
+    transfers: Transfers,
+    /// What our BYE or CANCEL says (RFC 3326).
+    reason: Option<String>,
 }
 
 #[derive(Debug)]
@@ -154,6 +163,7 @@ impl Call {
             && self.invite.is_none()
             && self.byes.is_empty()
             && self.strays.iter().all(Leg::is_idle)
+            && self.transfers.is_idle()
     }
 
     fn next_offer(&mut self) -> OfferId {
@@ -227,6 +237,9 @@ impl Call {
             | State::Routing { .. }
             | State::Offering { .. }
             | State::Closing => {
+                if request.method == Method::Notify && self.transfers.watches(&tag) {
+                    return self.handle_late_notify(now, cx, txn, &request, flow);
+                }
                 // In a dialog that we are leaving, or never wanted: its BYE may cross ours (RFC 5407 §3.2).
                 let known = self.strays.iter().any(|leg| leg.remote_tag() == tag);
                 let code = if known && request.method == Method::Bye { StatusCode::OK } else { status(481) };
@@ -250,7 +263,9 @@ impl Call {
     fn handle_failed(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, error: TxnError) {
         if self.invite.as_ref().is_some_and(|invite| invite.txn == txn) {
             self.handle_invite_failed(now, cx, error);
-        } else if self.byes.remove(&txn).is_none() {
+        } else if let Some(bye) = self.byes.remove(&txn) {
+            self.handle_usage_failed(cx, &bye.request, error);
+        } else {
             self.handle_change_failed(now, cx, txn, error);
         }
     }
@@ -293,6 +308,17 @@ impl Call {
             CallCommand::Refuse { id, status } => self.refuse_offer(now, cx, id, status),
             CallCommand::Reject { status } => self.reject(now, cx, status),
             CallCommand::HangUp => self.hang_up(now, cx),
+            CallCommand::Leave { reason } => {
+                self.reason = Some(reason);
+                self.hang_up(now, cx)
+            }
+            CallCommand::Refer { to, by } => self.send_refer(now, cx, &to, &by),
+            CallCommand::TakeRefer => self.take_refer(now, cx),
+            CallCommand::RefuseRefer { status } => self.refuse_refer(now, cx, status),
+            CallCommand::ReferStatus { status } => {
+                self.tell_referrer(now, cx, status);
+                Ok(())
+            }
         }
     }
 
@@ -334,6 +360,7 @@ impl Call {
     }
 
     fn handle_timeout(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {
+        self.handle_transfer_timeout(now, cx);
         match &self.state {
             State::Routing { .. } | State::Offering { .. } | State::Calling(_) => {
                 if let Some((after, true)) = self.answer_deadline().map(|(at, after)| (after, at <= now)) {
@@ -351,7 +378,7 @@ impl Call {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match &self.state {
+        let own = match &self.state {
             State::Routing { .. } | State::Offering { .. } | State::Calling(_) => {
                 self.answer_deadline().map(|(at, _)| at)
             }
@@ -359,7 +386,8 @@ impl Call {
             State::Answered(answered) => Some(answered.resend.deadline()),
             State::Established(session) => session.deadline(),
             State::Closing => None,
-        }
+        };
+        earliest(own, self.transfers.deadline())
     }
 }
 

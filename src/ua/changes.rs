@@ -134,18 +134,23 @@ impl Ua {
 
     /// One call is active: the others that are up are held.
     pub(super) fn hold_others(&mut self, now: Instant, active: CallHandle) {
+        self.hold_all_but(now, active, None);
+    }
+
+    /// The same, and `spared` stays as it is.
+    pub(super) fn hold_all_but(&mut self, now: Instant, active: CallHandle, spared: Option<CallHandle>) {
         if !self.config.call.hold_others {
             return;
         }
         let up = |line: &Line| matches!(line.stage, Stage::Talking | Stage::Answered);
-        let others: Vec<_> =
-            self.lines.iter().filter(|(call, line)| **call != active && up(line)).map(|(call, _)| *call).collect();
+        let others = self.lines.iter().filter(|(call, line)| **call != active && Some(**call) != spared && up(line));
+        let others: Vec<_> = others.map(|(call, _)| *call).collect();
         for call in others {
             self.want_hold(now, call, true);
         }
     }
 
-    fn want_hold(&mut self, now: Instant, call: CallHandle, on: bool) {
+    pub(super) fn want_hold(&mut self, now: Instant, call: CallHandle, on: bool) {
         let Some(line) = self.lines.get_mut(&call) else { return };
         if line.changes.hold == on {
             return;
@@ -200,6 +205,7 @@ impl Ua {
         self.apply_current_plan(call);
         self.tell_change(call);
         self.offer_change(now, call);
+        self.refer_when_held(now, call);
     }
 
     pub(super) fn tell_change(&mut self, call: CallHandle) {
@@ -228,5 +234,6 @@ impl Ua {
         let failure = line.about.change_refused(status);
         self.fit_mute(call);
         self.emit(Event::CallChangeRefused { call, failure });
+        self.refer_anyway(now, call);
     }
 }

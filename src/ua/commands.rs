@@ -12,11 +12,25 @@ use crate::api::{AudioRoute, Command, CommandError, Event, Reply};
 use crate::engine::Output;
 use crate::id::{AccountId, CallHandle};
 use crate::media::command::MediaCommand;
-use crate::sip::message::{Host, NameAddr, Uri};
+use crate::sip::message::{HeaderName, Host, NameAddr, Uri};
 use crate::time::{Duration, Instant};
 
 /// How long each digit sounds.
 const DIGIT: Duration = Duration::from_millis(160);
+
+/// A call to place.
+pub(super) struct Placing {
+    pub(super) uri: Uri,
+    /// The callee in the words of the user.
+    pub(super) shown: String,
+    pub(super) account: Option<AccountId>,
+    /// Its sound, if it is not the account's.
+    pub(super) audio: Option<AudioRoute>,
+    /// Further headers of the INVITE.
+    pub(super) headers: Vec<(HeaderName, String)>,
+    /// The call that it is to take the place of: that one is not put on hold, since it ends or goes on as it is.
+    pub(super) instead_of: Option<CallHandle>,
+}
 
 impl Ua {
     pub(super) fn command(&mut self, now: Instant, command: Command) -> Result<Reply, CommandError> {
@@ -45,6 +59,10 @@ impl Ua {
                 self.out.push_back(Output::Media(media_of(call), command));
                 Ok(Reply::Ok)
             }
+            Command::Transfer { call, target } => self.transfer(now, call, &target),
+            Command::TransferTo { call, to } => self.transfer_to(now, call, to),
+            Command::AcceptTransfer { call } => self.accept_transfer(now, call),
+            Command::RejectTransfer { call } => self.reject_transfer(now, call),
             Command::Register { account } => self.for_accounts(account, |ua, id| ua.register(now, id)),
             Command::Unregister { account } => self.for_accounts(account, |ua, id| ua.unregister(now, id)),
             Command::Ping { target } => self.ping(now, target),
@@ -68,6 +86,15 @@ impl Ua {
         account: Option<AccountId>,
         audio: Option<AudioRoute>,
     ) -> Result<CallHandle, CommandError> {
+        self.room()?;
+        let account = self.choose_account(account)?;
+        let uri = dial_target(target, account.and_then(|id| self.account(id)))?;
+        Ok(self
+            .place(now, Placing { uri, shown: shown(target), account, audio, headers: Vec::new(), instead_of: None }))
+    }
+
+    /// Whether one more call may be placed.
+    pub(super) fn room(&self) -> Result<(), CommandError> {
         if self.life != Life::Running {
             return Err(CommandError::NotSupported);
         }
@@ -75,10 +102,23 @@ impl Ua {
         if max != 0 && self.live_calls() >= max {
             return Err(CommandError::TooManyCalls { max });
         }
-        let id = self.choose_account(account)?;
+        Ok(())
+    }
+
+    /// Who an account says it is; without one nobody.
+    pub(super) fn identity(&self, account: Option<AccountId>) -> NameAddr {
+        match account.and_then(|id| self.account(id)) {
+            Some(config) => NameAddr { display: config.display_name.clone(), ..NameAddr::new(config.aor.clone()) },
+            None => NameAddr::new(Uri::sip("anonymous", Host::Name("anonymous.invalid".to_owned()))),
+        }
+    }
+
+    /// Places a call.
+    pub(super) fn place(&mut self, now: Instant, placing: Placing) -> CallHandle {
+        let Placing { uri, shown, account: id, audio, headers, instead_of } = placing;
+        let from = self.identity(id);
         let config = id.and_then(|id| self.account(id));
-        let uri = dial_target(target, config)?;
-        let mut about = About { server: host(&uri), peer: Some(shown(target)), ..About::default() };
+        let mut about = About { server: host(&uri), peer: Some(shown), ..About::default() };
         let (next_hop, ours) = match config {
             Some(config) => next_hop(config, &uri),
             None => (NextHop::Target, false),
@@ -86,10 +126,6 @@ impl Ua {
         if let Some(config) = config.filter(|_| ours) {
             about = About { peer: about.peer, ..super::registration::about(config) };
         }
-        let from = match config {
-            Some(config) => NameAddr { display: config.display_name.clone(), ..NameAddr::new(config.aor.clone()) },
-            None => NameAddr::new(Uri::sip("anonymous", Host::Name("anonymous.invalid".to_owned()))),
-        };
         let dial = Dial {
             target: uri.clone(),
             to: None,
@@ -102,6 +138,7 @@ impl Ua {
             user_agent: self.config.user_agent.clone(),
             answer_timeout: Some(self.config.call.answer_timeout),
             redirects: self.config.call.redirects,
+            headers,
         };
         let own = config.map_or_else(|| self.config.default_audio.clone(), |config| config.audio.clone());
         let mut line = Line::new(now, &mut self.rng, Stage::Calling, own, about);
@@ -109,9 +146,9 @@ impl Ua {
         line.route = audio.unwrap_or(line.route);
         let call = self.with_calls(|calls, core| calls.dial(now, core, dial));
         self.lines.insert(call, line);
-        self.hold_others(now, call);
+        self.hold_all_but(now, call, instead_of);
         self.emit(Event::CallOutgoing { call, account: id, to: uri.to_string() });
-        Ok(call)
+        call
     }
 
     fn answer(&mut self, now: Instant, call: CallHandle, audio: Option<AudioRoute>) -> Result<Reply, CommandError> {
@@ -226,10 +263,10 @@ pub(super) fn host(uri: &Uri) -> String {
 }
 
 /// What was typed, as a fact for texts.
-fn shown(target: &str) -> String {
+pub(super) fn shown(target: &str) -> String {
     super::failure::printable(target.trim())
 }
 
-fn wrong_state(call: CallHandle, line: &Line, wanted: &str) -> CommandError {
+pub(super) fn wrong_state(call: CallHandle, line: &Line, wanted: &str) -> CommandError {
     CommandError::WrongState { call, state: line.state(false).to_owned(), wanted: wanted.to_owned() }
 }

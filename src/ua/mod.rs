@@ -23,8 +23,9 @@ mod sound;
 mod target;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
-pub use account::{AccountConfig, AudioConfig, CallConfig, UaConfig};
+pub use account::{AccountConfig, AudioConfig, CallConfig, TransferPolicy, UaConfig};
 
 use crate::api::{AccountState, CallSummary, Command, CommandError, Event, Reply, Snapshot};
 use crate::engine::{
@@ -44,6 +45,7 @@ use requests::Ping;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use transfer::Moves;
 
 /// How long [`Command::Stop`] waits for peers and registrars.
 const PATIENCE: Duration = Duration::from_millis(1900);
@@ -59,6 +61,7 @@ pub struct Ua {
     registrations: BTreeMap<AccountId, Registration>,
     logins: BTreeMap<AccountId, Login>,
     pings: Vec<Ping>,
+    moves: Moves,
     next_request: u64,
     life: Life,
     out: VecDeque<Output>,
@@ -90,6 +93,7 @@ impl Ua {
             registrations: BTreeMap::new(),
             logins: BTreeMap::new(),
             pings: Vec::new(),
+            moves: Moves::default(),
             next_request: 0,
             life: Life::Running,
             out: VecDeque::new(),
@@ -117,6 +121,7 @@ impl Ua {
             && self.calls.is_empty()
             && self.lines.is_empty()
             && self.pings.is_empty()
+            && self.moves.is_idle()
             && self.registrations.values().all(Registration::is_quiet)
     }
 
@@ -264,6 +269,7 @@ impl Ua {
             return;
         }
         self.life = Life::Stopping { until: now + PATIENCE };
+        self.drop_questions(now);
         let live: Vec<_> = self.lines.iter().filter(|(_, line)| line.is_live()).map(|(call, _)| *call).collect();
         for call in live {
             self.hang_up(now, call);
@@ -343,6 +349,7 @@ impl Engine for Ua {
             });
         }
         self.handle_line_timeouts(now);
+        self.handle_move_timeouts(now);
         self.settle(now);
     }
 
@@ -354,7 +361,7 @@ impl Engine for Ua {
             Life::Stopping { until } => Some(until),
             Life::Running | Life::Stopped => None,
         };
-        let machines = [self.endpoint.poll_timeout(), self.calls.poll_timeout(), stopping];
+        let machines = [self.endpoint.poll_timeout(), self.calls.poll_timeout(), stopping, self.moves.deadline()];
         let lines = self.lines.values().map(Line::deadline);
         let registrations = self.registrations.values().map(Registration::poll_timeout);
         Output::Timeout(machines.into_iter().chain(lines).chain(registrations).fold(None, earliest))

@@ -12,6 +12,7 @@ use crate::time::Instant;
 impl Ua {
     pub(super) fn handle_call_event(&mut self, now: Instant, call: CallHandle, event: CallEvent) {
         let secure = self.calls.get(call).is_some_and(super::call::Call::is_secure);
+        self.note_for_referrer(now, call, &event);
         // The offer of an incoming call comes before its line, which is made with it.
         let Some(line) = self.lines.get_mut(&call) else { return };
         // A line that gives its call up only waits for the end.
@@ -93,6 +94,8 @@ impl Ua {
                 self.tell_change(call);
                 self.offer_change(now, call);
             }
+            CallEvent::Referred(referral) => self.handle_referred(now, call, *referral),
+            CallEvent::Refer(news) => self.handle_refer_news(now, call, news),
             CallEvent::Ended(ending) => self.handle_ended(now, call, &ending),
         }
     }
@@ -164,12 +167,15 @@ impl Ua {
     }
 
     fn handle_ended(&mut self, now: Instant, call: CallHandle, ending: &Ending) {
-        let Some(line) = self.lines.get_mut(&call) else { return };
         let code = ending.cause.status().map(|status| status.code());
+        self.end_move(call);
+        let replaced = self.was_replaced(call);
+        let Some(line) = self.lines.get_mut(&call) else { return };
         let (by, failure) = match line.verdict.take() {
             Some((by, failure)) => (by, Some(failure)),
             None => (ending.by, line.about.ending(ending).map(|failure| line.with_offer(failure))),
         };
+        let (by, code, failure) = if replaced { (EndedBy::Remote, None, None) } else { (by, code, failure) };
         let event = Box::new(line.ended(now, call, by, code, failure));
         line.stage = Stage::Ending { event };
         match line.sound {

@@ -8,7 +8,7 @@ use super::screen::{self, Refusal};
 use super::{Life, registration};
 use crate::api::{Event, PongInfo};
 use crate::engine::Flow;
-use crate::id::AccountId;
+use crate::id::{AccountId, CallHandle};
 use crate::sdp::Sdp;
 use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
 use crate::sip::message::{CSeq, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
@@ -62,7 +62,10 @@ impl Ua {
         };
         match (judged, &request.method) {
             (Err(refusal), _) => self.refuse(now, txn, &request, &refusal),
-            (Ok(account), Method::Invite) => self.arrive(now, txn, request, flow, account),
+            (Ok(account), Method::Invite) => match self.named(&request, &flow) {
+                Ok(replaced) => self.arrive(now, txn, request, flow, account, replaced),
+                Err(code) => self.refuse(now, txn, &request, &Refusal::new(status(code))),
+            },
             (Ok(_), _) => {
                 let welcome = Refusal::new(StatusCode::OK)
                     .with(HeaderName::ALLOW, ALLOW)
@@ -85,13 +88,15 @@ impl Ua {
             return Ok(account.unwrap_or(None));
         }
         let account = account.ok_or_else(|| Refusal::new(status(404)))?;
-        if self.life != Life::Running || self.config.call.do_not_disturb {
+        // What takes the place of a call of ours makes no new one, and disturbs nobody.
+        let replaces = request.headers.has(&HeaderName::REPLACES);
+        if self.life != Life::Running || (self.config.call.do_not_disturb && !replaces) {
             return Err(Refusal::new(status(480)));
         }
         let (max, limits) = (self.config.call.max, &self.config.limits);
         let ringing = self.lines.values().filter(|line| line.is_ringing_here()).count();
         let too_many = max != 0 && self.live_calls() >= max;
-        if too_many || (limits.ringing != 0 && ringing >= limits.ringing as usize) {
+        if (too_many && !replaces) || (limits.ringing != 0 && ringing >= limits.ringing as usize) {
             return Err(Refusal::new(status(486)));
         }
         let dialogs = max.saturating_mul(2).saturating_add(limits.dialogs as usize);
@@ -117,7 +122,15 @@ impl Ua {
         }
     }
 
-    fn arrive(&mut self, now: Instant, txn: TxnId, request: Request, flow: Flow, account: Option<AccountId>) {
+    fn arrive(
+        &mut self,
+        now: Instant,
+        txn: TxnId,
+        request: Request,
+        flow: Flow,
+        account: Option<AccountId>,
+        replaced: Option<CallHandle>,
+    ) {
         let from = request.headers.from().ok();
         let uri = from.as_ref().map(|from| printable(&from.uri.to_string())).unwrap_or_default();
         let display = from.and_then(|from| from.display).map(|name| printable(&name));
@@ -144,6 +157,9 @@ impl Ua {
                 let mut line = Line::new(now, &mut self.rng, stage, audio, about);
                 line.account = account;
                 self.lines.insert(call, line);
+                if let Some(old) = replaced {
+                    self.take_over(call, old);
+                }
             }
             Err(code) => self.refuse(now, txn, &copy, &Refusal::new(code)),
         }

@@ -1,7 +1,10 @@
 //! The checks of a new request in the order of RFC 3261 §8.2, for whoever answers requests.
 
 use super::call::{ALLOW, SDP, status};
-use crate::sip::message::{HeaderName, Method, Request, Response, Scheme, StatusCode};
+use crate::sip::message::{EventPackage, HeaderName, Method, Request, Response, Scheme, StatusCode};
+
+/// Extensions that a request may require of a phone.
+const KNOWN: [&str; 1] = ["replaces"];
 
 /// How a request is refused: the status and the headers that tell the peer why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,14 +46,15 @@ pub fn outside_dialog(request: &Request) -> Result<(), Refusal> {
     match &request.method {
         Method::Invite | Method::Options | Method::Ack | Method::Cancel => {}
         Method::Bye => return Err(Refusal::new(status(481))),
-        Method::Notify => return Err(Refusal::new(status(481))),
+        Method::Notify => return Err(outside_notify(request)),
+        // Threats C6: nobody makes us call from outside a call.
+        Method::Refer => return Err(Refusal::new(status(403))),
         Method::Register
         | Method::Info
         | Method::Update
         | Method::Prack
         | Method::Message
         | Method::Subscribe
-        | Method::Refer
         | Method::Publish => return Err(Refusal::new(status(405)).with(HeaderName::ALLOW, ALLOW)),
         Method::Other(_) => return Err(Refusal::new(status(501)).with(HeaderName::ALLOW, ALLOW)),
     }
@@ -61,12 +65,21 @@ pub fn outside_dialog(request: &Request) -> Result<(), Refusal> {
     body_and_extensions(request)
 }
 
+/// A NOTIFY that belongs to no subscription (RFC 6665 §4.1.3): 489 for what we never subscribe to, else 481.
+fn outside_notify(request: &Request) -> Refusal {
+    match EventPackage::of(&request.headers) {
+        Some(event) if event.name == "refer" => Refusal::new(status(481)),
+        Some(_) | None => Refusal::new(status(489)).with(HeaderName::ALLOW_EVENTS, "refer"),
+    }
+}
+
 /// Extensions that we must but do not know (420, §8.2.2.3), and bodies that we cannot read (415, §8.2.3).
 ///
 /// # Errors
 /// How to refuse it.
 pub fn body_and_extensions(request: &Request) -> Result<(), Refusal> {
-    let required = request.headers.tokens(&HeaderName::REQUIRE);
+    let mut required = request.headers.tokens(&HeaderName::REQUIRE);
+    required.retain(|option| !KNOWN.iter().any(|known| option.eq_ignore_ascii_case(known)));
     if !required.is_empty() {
         return Err(Refusal::new(status(420)).with(HeaderName::UNSUPPORTED, required.join(", ")));
     }

@@ -78,6 +78,11 @@ impl Ua {
             Some(account) => self.account(account).and_then(|account| account.auto_answer),
             None => self.config.call.auto_answer,
         };
+        if self.replaces_one(call) {
+            let Some(line) = self.lines.get_mut(&call) else { return };
+            line.stage = Stage::Ringing { offer, answer_at: None };
+            return self.replace_now(now, call, from, display);
+        }
         let Some(line) = self.lines.get_mut(&call) else { return };
         line.stage = Stage::Ringing { offer, answer_at: auto.map(|after| now + after) };
         let account = line.account;

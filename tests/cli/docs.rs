@@ -4,10 +4,11 @@ use crate::kit::{CANARY, Done, Home, Pbx, blocks, repository};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "src/manual/first-call.md",
     "src/manual/calls.md",
+    "src/manual/transfer.md",
     "src/manual/commands.md",
     "src/manual/config.md",
     "src/manual/security.md",

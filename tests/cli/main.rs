@@ -20,3 +20,4 @@ mod peer;
 mod servers;
 mod signals;
 mod terminal;
+mod transfers;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The binary in a terminal `columns` wide. What it leaves the terminal like is printed behind it.
-fn terminal(home: &Home, columns: u32, vars: &[(&str, &str)], args: &str) -> Running {
+pub fn terminal(home: &Home, columns: u32, vars: &[(&str, &str)], args: &str) -> Running {
     let line = format!("stty rows 24 cols {columns}; {BELLWIRE} {args}; echo \"exit=$?\"; stty -a");
     let mut command = Command::new("script");
     command.args(["-qefc", &line, "/dev/null"]);
@@ -18,7 +18,7 @@ fn terminal(home: &Home, columns: u32, vars: &[(&str, &str)], args: &str) -> Run
 
 /// Asserts the exit code and that the terminal is as it was.
 #[track_caller]
-fn left(running: Running, code: i32) -> Done {
+pub fn left(running: Running, code: i32) -> Done {
     let done = running.wait();
     assert!(done.out.contains(&format!("exit={code}\r\n")), "{}", done.out);
     let modes: Vec<&str> = done.out.rsplit("exit=").next().unwrap().split_whitespace().collect();

@@ -48,7 +48,7 @@ fn every_config_key_that_a_help_text_names_exists() {
 #[test]
 fn every_option_that_sets_something_lasting_names_its_key() {
     // What belongs to one run only: how it is shown, where one call goes, what one command is about.
-    const ONE_RUN: [&str; 26] = [
+    const ONE_RUN: [&str; 27] = [
         "config",
         "quiet",
         "verbose",
@@ -61,6 +61,7 @@ fn every_option_that_sets_something_lasting_names_its_key() {
         "duration",
         "account",
         "dtmf",
+        "transfer",
         "once",
         "users",
         "print_config",

@@ -18,6 +18,7 @@ use crate::media::command::{AudioSink, AudioSource};
 use crate::sdp::MediaEncryption;
 use crate::sdp::plan::Suite;
 use crate::time::Duration;
+use crate::ua::TransferPolicy;
 pub use findings::{Finding, Severity};
 pub use password::PasswordSource;
 use read::{Layer, Reader};
@@ -159,6 +160,8 @@ pub struct Call {
     pub encryption: Encryption,
     /// Suites of SRTP in order of preference.
     pub srtp_suites: Vec<Suite>,
+    /// What becomes of a far end's wish that we call somebody else.
+    pub transfer_policy: TransferPolicy,
 }
 
 /// `[network]`

@@ -13,6 +13,7 @@ use crate::sdp::MediaEncryption;
 use crate::sdp::plan::Suite;
 use crate::secret::Secret;
 use crate::time::Duration;
+use crate::ua::TransferPolicy;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use toml::de::DeValue;
 
@@ -166,6 +167,13 @@ fn call<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Call {
         do_not_disturb: r.flag(&mut t, "do_not_disturb", false),
         encryption: encryption(r, &mut t, None),
         srtp_suites: r.value(&mut t, "srtp_suites", Suite::ALL.to_vec(), suites, |v| show_suites(v)),
+        transfer_policy: r.choice(
+            &mut t,
+            "transfer_policy",
+            TransferPolicy::Ask,
+            &[("ask", TransferPolicy::Ask), ("allow", TransferPolicy::Allow), ("deny", TransferPolicy::Deny)],
+            &[],
+        ),
     };
     for key in ["wait_tone", "record"] {
         r.not_built(&mut t, key, if key == "record" { "; `--record FILE` can" } else { "" });

@@ -70,6 +70,7 @@ impl Session<'_> {
                     | CommandError::WrongState { .. }
                     | CommandError::BadDigit(_)
                     | CommandError::BadStatus(_)
+                    | CommandError::NoTransfer(_)
                     | CommandError::NotSupported => {
                         let what = match self.goal {
                             Goal::Call { .. } => "the call",
@@ -181,6 +182,19 @@ impl Session<'_> {
                 }
                 self.console.failure(&failure, around, false);
             }
+            Event::Transfer { to, state, code, failure, .. } => self.transfer_news(&to, state, code, failure, around),
+            Event::TransferAsked { call, to, by, attended, waits_s } => {
+                self.transfer_asked(call, &to, by, attended, waits_s);
+            }
+            Event::CallReplaced { call, new_call, account, from, display } => {
+                let who = display.filter(|name| !name.is_empty()).unwrap_or_else(|| from.clone());
+                self.console.progress(&format!("  replaced by a call with {}", Console::safe(&who)));
+                let incoming = self.calls.get(&call).is_some_and(|seen| seen.incoming);
+                let seen = Seen { account, moved_here: true, ..Seen::new(from, incoming, Instant::now()) };
+                self.calls.insert(new_call, seen);
+                self.moved.insert(call, new_call);
+            }
+            Event::TransferAnswered { call, accepted, new_call } => self.transfer_answered(call, accepted, new_call),
             Event::CallEnded { call, by, code, failure, duration_ms, stats } => {
                 self.ended(call, by, code, failure, duration_ms, stats.map(|s| *s), around);
             }
@@ -248,9 +262,10 @@ impl Session<'_> {
 
     pub(super) fn answered(&mut self, call: CallHandle, after_ms: u64, audio: Option<AudioInfo>) {
         self.console.progress(&format!("  answered {} s   {}", seconds(after_ms), sound(audio.as_ref())));
-        let (mut digits, mut duration) = (None, None);
-        if let Goal::Call { dtmf, duration: limit, .. } = &self.goal {
+        let (mut digits, mut duration, mut target) = (None, None, None);
+        if let Goal::Call { dtmf, duration: limit, transfer, .. } = &self.goal {
             (digits, duration) = (dtmf.clone(), *limit);
+            target = transfer.clone().filter(|_| self.dialled.is_none_or(|dialled| dialled == call));
         }
         let now = Instant::now();
         if let Some(seen) = self.calls.get_mut(&call) {
@@ -263,6 +278,9 @@ impl Session<'_> {
         (self.outcome.answered_ms, self.outcome.audio) = (Some(after_ms), audio);
         if let Some(digits) = digits {
             self.send(Command::Dtmf { call, digits });
+        }
+        if let Some(target) = target {
+            self.send(Command::Transfer { call, target });
         }
     }
 
@@ -311,10 +329,10 @@ impl Session<'_> {
         self.outcome.stats = stats;
         let own = match &self.goal {
             Goal::Call { .. } => self.dialled.is_none_or(|dialled| dialled == call),
-            Goal::Listen { once, .. } => *once && seen.as_ref().is_none_or(|s| s.incoming),
+            Goal::Listen { once, .. } => *once && seen.as_ref().is_none_or(|s| s.incoming || s.moved_here),
             Goal::Register { .. } | Goal::Ping { .. } | Goal::Pbx => false,
         };
-        let last = own && self.stopping.is_none();
+        let last = own && !self.has_moved(call) && self.stopping.is_none();
         let exit = match (failure, code) {
             (Some(failure), _) if seen.as_ref().is_some_and(|s| s.incoming) && failure.slug == "call.cancelled" => {
                 // Not a failure of ours: somebody called and gave up.

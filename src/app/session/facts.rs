@@ -20,6 +20,10 @@ impl Session<'_> {
             | Event::CallAnswered { .. }
             | Event::CallChanged { .. }
             | Event::CallChangeRefused { .. }
+            | Event::Transfer { .. }
+            | Event::TransferAsked { .. }
+            | Event::TransferAnswered { .. }
+            | Event::CallReplaced { .. }
             | Event::CallEnded { .. }
             | Event::DtmfReceived { .. }
             | Event::DtmfSent { .. }
@@ -41,8 +45,10 @@ impl Session<'_> {
             facts.insert("user".into(), names.user.clone());
             facts.insert("server".into(), names.server.clone());
         }
-        if let Event::CallEnded { call, .. } | Event::MediaWarning { call, .. } | Event::CallChangeRefused { call, .. } =
-            event
+        if let Event::CallEnded { call, .. }
+        | Event::MediaWarning { call, .. }
+        | Event::CallChangeRefused { call, .. }
+        | Event::Transfer { call, .. } = event
             && let Some(seen) = self.calls.get(call)
         {
             facts.insert("peer".into(), Console::safe(&seen.peer));

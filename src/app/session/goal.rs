@@ -14,6 +14,8 @@ pub(crate) enum Goal {
         account: Option<AccountId>,
         sound: Sound,
         dtmf: Option<String>,
+        /// Handed over to whom, once answered.
+        transfer: Option<String>,
         duration: Option<Duration>,
         /// Register first (`try`).
         after_register: bool,

@@ -7,18 +7,25 @@ use crate::id::CallHandle;
 
 impl Session<'_> {
     pub(super) fn handle_key(&mut self, key: char) {
+        if self.typed.is_some() {
+            return self.type_target(key);
+        }
         let ringing = self.calls.iter().rev().find(|(_, c)| c.incoming && c.answered.is_none()).map(|(call, _)| *call);
         let last = self.talking().or_else(|| self.calls.keys().next_back().copied());
         match key.to_ascii_lowercase() {
             'a' => {
                 if let Some(call) = ringing {
                     self.answer(call);
+                } else if let Some(call) = self.asked.take() {
+                    self.send(Command::AcceptTransfer { call });
                 }
             }
             'r' => {
                 if let Some(call) = ringing {
                     // Busy would be untrue: the user says no (RFC 3261 §21.6.2).
                     self.send(Command::Reject { call, code: Some(603) });
+                } else if let Some(call) = self.asked.take() {
+                    self.send(Command::RejectTransfer { call });
                 }
             }
             'q' | 'b' => match last {
@@ -47,6 +54,7 @@ impl Session<'_> {
                 }
             }
             'n' => self.switch(),
+            't' if self.talking().is_some() => self.ask_target(),
             '0'..='9' | '*' | '#' => {
                 if let Some(call) = self.talking() {
                     self.send(Command::Dtmf { call, digits: key.to_string() });

@@ -240,6 +240,26 @@ they are clear RTP, under another key, or changed on their way."
     ""; [];
     "The one you called does not want to answer now."
 
+    "transfer.refused" OtherSip Error:
+    "{peer|the other side} did not hand the call over to {to|them}; you still talk";
+    "answered {code|408} {reason|Request Timeout}: {cause|its phone or server did not take it}";
+    [Words("some servers transfer by digits, such as ##1003; ask whoever runs it"),
+     Words("hang up and let them call the other number themselves")];
+    "A transfer asks the far end to call somebody else (REFER, RFC 3515). Its phone or server refused that, so nothing has changed: the call goes on."
+
+    "transfer.failed" OtherSip Error:
+    "{to|the other one} did not take the call; you still talk to {peer|the other side}";
+    "{peer|the other side} called there and got {code|480} {reason|Temporarily Unavailable}";
+    [Words("try another number, or ask first whether they can take the call")];
+    "The far end did call the other number, and that call was refused or not answered. Your own call goes on as it was."
+
+    "transfer.unknown" OtherSip Warning:
+    "nobody knows whether {to|the other one} took the call";
+    "{peer|the other side} agreed to the transfer and told no result";
+    [Words("ask whether they are still there, or hang up")];
+    "The far end accepted the transfer and then said nothing more about it (no NOTIFY with a result). It may have worked or not; your call is kept until
+one of you hangs up."
+
     "call.unavailable" NotAnswered Result:
     "{peer|the other side} is not reachable now ({code|480} {reason|Temporarily Unavailable}): not registered, or do-not-disturb.";
     ""; [];

@@ -60,7 +60,9 @@ impl Bridge {
             | CallEvent::Ringing { .. }
             | CallEvent::Established { .. }
             | CallEvent::OfferRefused { .. }
-            | CallEvent::ChangeDone => Fate::Lives,
+            | CallEvent::ChangeDone
+            | CallEvent::Referred(_)
+            | CallEvent::Refer(_) => Fate::Lives,
         }
     }
 
@@ -83,6 +85,7 @@ impl Bridge {
                 user_agent: desk.config.user_agent.clone(),
                 answer_timeout: Some(desk.config.answer_timeout),
                 redirects: 0,
+                headers: Vec::new(),
             };
             let call = desk.dial(setup.session, dial);
             setup.forks.push(Side::new(call));
@@ -127,7 +130,11 @@ impl Bridge {
                 desk.tell(call, CallCommand::Refuse { id, status: StatusCode::REQUEST_PENDING });
                 Fate::Lives
             }
-            CallEvent::OfferRefused { .. } | CallEvent::Declined | CallEvent::ChangeDone => Fate::Lives,
+            CallEvent::OfferRefused { .. }
+            | CallEvent::Declined
+            | CallEvent::ChangeDone
+            | CallEvent::Referred(_)
+            | CallEvent::Refer(_) => Fate::Lives,
         }
     }
 

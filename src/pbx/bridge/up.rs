@@ -89,7 +89,12 @@ impl Bridge {
                 }
                 *change = Change::None;
             }
-            CallEvent::Routed { .. } | CallEvent::Declined | CallEvent::Ringing { .. } | CallEvent::ChangeDone => {}
+            CallEvent::Routed { .. }
+            | CallEvent::Declined
+            | CallEvent::Ringing { .. }
+            | CallEvent::ChangeDone
+            | CallEvent::Referred(_)
+            | CallEvent::Refer(_) => {}
         }
         Fate::Lives
     }

@@ -9,22 +9,26 @@
 //! lacks IPv6, several values on a line, SHA-256 and more.
 
 mod encode;
+mod event;
 mod grammar;
 mod header_name;
 mod headers;
 mod name_addr;
 mod params;
 mod parse;
+mod refer;
 mod rsip_head;
 mod status;
 mod uri;
 mod via;
 
+pub use event::{EventPackage, SIPFRAG, SubscriptionState, fragment_of_status, status_of_fragment};
 pub use header_name::HeaderName;
 pub use headers::{HeaderError, Headers};
 pub use name_addr::{Contact, Contacts, NameAddr, NameAddrError};
 pub use params::Params;
 pub use parse::{MAX_BYTES, MAX_HEADERS, MAX_LINE, MAX_ROUTES, MAX_VIAS, ParseError, ParseErrorKind};
+pub use refer::{ReferTo, Replaces, ReplacesError};
 pub use status::StatusCode;
 pub use uri::{Host, Scheme, Uri, UriError};
 pub use via::{CSeq, CSeqError, Via, ViaError};

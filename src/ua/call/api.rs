@@ -4,7 +4,7 @@ use crate::api::EndedBy;
 use crate::engine::{Flow, Protocol};
 use crate::id::AccountId;
 use crate::sip::endpoint::{Route, RouteError, TxnError};
-use crate::sip::message::{NameAddr, Response, StatusCode, Uri};
+use crate::sip::message::{HeaderName, NameAddr, ReferTo, Response, StatusCode, Uri};
 use crate::time::Duration;
 use crate::ua::login::LoginError;
 use std::net::SocketAddr;
@@ -42,6 +42,8 @@ pub struct Dial {
     pub answer_timeout: Option<Duration>,
     /// Contacts of 3xx responses that may be tried in all; 0 follows none.
     pub redirects: u8,
+    /// Further headers of the INVITE (Referred-By, Replaces …).
+    pub headers: Vec<(HeaderName, String)>,
 }
 
 /// Where an outgoing INVITE goes first.
@@ -115,6 +117,31 @@ pub enum CallCommand {
     },
     /// Ends the call in any state: CANCEL, BYE or 480.
     HangUp,
+    /// The same with a Reason header (RFC 3326) in the BYE.
+    Leave {
+        /// The header.
+        reason: String,
+    },
+    /// Asks the peer of an established call to call somebody else (REFER); [`CallEvent::Refer`] tells how that fares.
+    Refer {
+        /// The Refer-To header.
+        to: String,
+        /// The Referred-By header.
+        by: String,
+    },
+    /// Takes the transfer of [`CallEvent::Referred`] (202): its sender hears from [`CallCommand::ReferStatus`].
+    TakeRefer,
+    /// Refuses it.
+    RefuseRefer {
+        /// 400 to 699.
+        status: StatusCode,
+    },
+    /// How the call fares that was placed for a transfer; a final status is the last word. Works after the end of the
+    /// call too, and does nothing when nobody listens.
+    ReferStatus {
+        /// 100 to 699.
+        status: StatusCode,
+    },
 }
 
 /// What a call tells its owner.
@@ -175,8 +202,50 @@ pub enum CallEvent {
     },
     /// The change that we accepted is confirmed by the ACK (with its answer, if ours was the offer, as `Answer`).
     ChangeDone,
-    /// The call is over. Nothing follows but what it owes the network.
+    /// The peer wants us to call somebody else (RFC 3515). Wants [`CallCommand::TakeRefer`] or
+    /// [`CallCommand::RefuseRefer`].
+    Referred(Box<Referral>),
+    /// How the transfer fares that we asked for; comes after the end of the call too.
+    Refer(ReferNews),
+    /// The call is over. Nothing follows but what it owes the network, and news of a transfer.
     Ended(Ending),
+}
+
+/// What the peer's REFER asks for.
+#[derive(Debug, Clone)]
+pub struct Referral {
+    /// Whom to call, and the call to take over.
+    pub refer_to: ReferTo,
+    /// The Referred-By header as it came (RFC 3892).
+    pub by: Option<String>,
+}
+
+/// How our REFER fares.
+#[derive(Debug, Clone)]
+pub enum ReferNews {
+    /// The peer tries it; more will come.
+    Accepted,
+    /// The peer does it and will not tell how it ends (RFC 4488).
+    Untold,
+    /// The peer will not.
+    Refused {
+        /// Its response.
+        response: Box<Response>,
+    },
+    /// The peer did not answer.
+    Unanswered {
+        /// Silence or a broken connection.
+        error: TxnError,
+    },
+    /// The call of the peer has this status; a final one is the result.
+    Status {
+        /// 100 to 699.
+        status: StatusCode,
+        /// Its reason phrase as it came.
+        reason: String,
+    },
+    /// No more will come and no result has: it may have worked or not.
+    Silence,
 }
 
 /// Why a call is over.

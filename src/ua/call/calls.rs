@@ -270,6 +270,12 @@ impl Calls {
         CallHandle(self.next)
     }
 
+    /// The call with this Call-ID and tag of ours.
+    pub(super) fn of_tag(&self, call_id: &str, tag: &str) -> Option<(CallHandle, &Call)> {
+        let handle = self.links.tags.get(&(call_id.to_owned(), tag.to_owned())).copied()?;
+        Some((handle, self.calls.get(&handle)?))
+    }
+
     fn of_dialog(&self, request: &Request) -> Option<CallHandle> {
         let tag = request.headers.to().ok()?.tag()?.to_owned();
         let call_id = request.headers.call_id().ok()?.to_owned();

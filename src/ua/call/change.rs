@@ -238,7 +238,7 @@ impl Call {
     }
 
     /// Ends the session by BYE, for a reason of the network's.
-    fn break_off(&mut self, now: Instant, cx: &mut Cx<'_, '_>, by: EndedBy, cause: EndCause) {
+    pub(super) fn break_off(&mut self, now: Instant, cx: &mut Cx<'_, '_>, by: EndedBy, cause: EndCause) {
         match self.take_state() {
             State::Established(session) => {
                 self.leave_session(now, cx, *session);
@@ -268,7 +268,7 @@ impl Call {
     }
 
     /// After a challenge inside the dialog the raised CSeq is the dialog's own.
-    fn take_over_seq(&mut self, request: &Request) {
+    pub(super) fn take_over_seq(&mut self, request: &Request) {
         let State::Established(session) = &mut self.state else { return };
         let Ok(cseq) = request.headers.cseq() else { return };
         while session.leg.dialog.local_seq() < cseq.seq {

@@ -6,6 +6,7 @@ use super::leg::Leg;
 use super::outgoing::sdp_of;
 use super::redirect::Redirects;
 use super::session::refusal_of;
+use super::transfer::Transfers;
 use super::{ALLOW, Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
@@ -69,6 +70,8 @@ impl Call {
             invite: None,
             byes: BTreeMap::new(),
             strays: Vec::new(),
+            transfers: Transfers::default(),
+            reason: None,
         };
         let offer = call.next_offer();
         let leg = Leg::new(call.next_leg(), dialog, flow, call.stay_on_flow);

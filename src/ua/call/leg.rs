@@ -5,7 +5,7 @@ use super::{Call, LegId, State};
 use crate::engine::{Flow, Protocol};
 use crate::sip::dialog::Dialog;
 use crate::sip::endpoint::{Route, RouteError, RouteId};
-use crate::sip::message::{Method, Request, Uri};
+use crate::sip::message::{HeaderName, Method, Request, Uri};
 use crate::time::Instant;
 
 #[derive(Debug)]
@@ -124,11 +124,23 @@ impl Call {
                 let txn = cx.request(now, &request, route);
                 self.change_is_out(txn, request, route.clone());
             }
+            // They make or use a subscription: the peer learns where to send its own requests (RFC 6665 §3).
+            Method::Refer | Method::Notify => {
+                super::decorate(&mut request, Some(&contact), &self.user_agent);
+                self.ask(now, cx, request, route);
+            }
             _ => {
                 super::decorate(&mut request, None, &self.user_agent);
-                let txn = cx.request(now, &request, route);
-                self.byes.insert(txn, super::session::Bye { request, route: route.clone(), tries: 0 });
+                if let Some(reason) = self.reason.as_deref().filter(|_| request.method == Method::Bye) {
+                    request.headers.set(HeaderName::REASON, reason);
+                }
+                self.ask(now, cx, request, route);
             }
         }
+    }
+
+    fn ask(&mut self, now: Instant, cx: &mut Cx<'_, '_>, request: Request, route: &Route) {
+        let txn = cx.request(now, &request, route);
+        self.byes.insert(txn, super::session::Bye { request, route: route.clone(), tries: 0 });
     }
 }

@@ -3,6 +3,7 @@
 use super::calls::Cx;
 use super::leg::Leg;
 use super::redirect::Redirects;
+use super::transfer::Transfers;
 use super::{Call, CallEvent, Dial, EndCause, NextHop, SDP, State, contact, decorate};
 use crate::api::EndedBy;
 use crate::engine::Flow;
@@ -69,6 +70,8 @@ impl Call {
             invite: None,
             byes: BTreeMap::new(),
             strays: Vec::new(),
+            transfers: Transfers::default(),
+            reason: None,
         };
         call.ask_way(now, cx, Box::new(dial), now);
         call
@@ -138,6 +141,9 @@ impl Call {
         headers.push(HeaderName::CSEQ, CSeq { seq, method: Method::Invite }.to_string());
         let contact = contact(self.contact_user.as_deref(), route.local, route.protocol());
         decorate(&mut request, Some(&contact), &self.user_agent);
+        for (name, value) in &dial.headers {
+            request.headers.push(name.clone(), value.as_str());
+        }
         request.headers.set(HeaderName::CONTENT_TYPE, SDP);
         request.body = body;
         if self.login.is_some()

@@ -32,13 +32,14 @@ pub(super) fn refusal_of(method: &Method) -> Option<StatusCode> {
     match method {
         Method::Invite | Method::Ack | Method::Bye | Method::Cancel | Method::Options => None,
         Method::Notify => Some(status(481)),
+        // Threats C6: only a call that is up may be transferred.
+        Method::Refer => Some(status(403)),
         Method::Register
         | Method::Info
         | Method::Update
         | Method::Prack
         | Method::Message
         | Method::Subscribe
-        | Method::Refer
         | Method::Publish => Some(status(405)),
         Method::Other(_) => Some(status(501)),
     }
@@ -125,7 +126,7 @@ impl Call {
             (State::Answered(answered), Method::Invite) if answered.is_leaving() => Some(status(500)),
             // The answer to our own offer has not come yet.
             (State::Answered(answered), Method::Invite) if answered.is_late() => Some(status(491)),
-            (_, Method::Invite) => None,
+            (_, Method::Invite) | (State::Established(_), Method::Refer | Method::Notify) => None,
             (_, method) => refusal_of(method),
         };
         if let Some(code) = busy {
@@ -159,12 +160,15 @@ impl Call {
                 self.handle_bye(now, cx);
             }
             Method::Invite => self.handle_change(cx, txn, request, before),
+            Method::Refer => self.handle_refer(now, cx, txn, request, flow),
+            Method::Notify => self.handle_notify(now, cx, txn, &request),
             _ => cx.respond(now, txn, &request, StatusCode::OK, self),
         }
     }
 
     fn handle_bye(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {
         let told = self.is_over();
+        self.end_transfers(now, cx, false);
         match self.take_state() {
             State::Established(session) => {
                 let Session { leg, change } = *session;
@@ -187,6 +191,7 @@ impl Call {
 
     /// BYE, and a final response to a change that waits.
     pub(super) fn leave_session(&mut self, now: Instant, cx: &mut Cx<'_, '_>, session: Session) {
+        self.end_transfers(now, cx, true);
         if let Change::Theirs { txn, request, .. } = &session.change {
             cx.respond(now, *txn, request, status(487), self);
         }
@@ -228,9 +233,12 @@ impl Call {
             && bye.tries < MAX_CHALLENGES
             && self.authorize(cx, &mut bye.request, response, flow.peer, bye.tries).is_ok()
         {
+            self.take_over_seq(&bye.request);
             let txn = cx.request(now, &bye.request, &bye.route);
             self.byes.insert(txn, Bye { tries: bye.tries + 1, ..bye });
+            return;
         }
+        self.handle_usage_response(now, cx, &bye.request, response, flow);
     }
 }
 

@@ -75,7 +75,7 @@ impl Caller {
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         for _ in 0..1000 {
-            let next = crate::time::earliest(self.endpoint.poll_timeout(), self.calls.poll_timeout());
+            let next = earliest(self.endpoint.poll_timeout(), self.calls.poll_timeout());
             let Some(at) = next.filter(|at| *at <= end) else { break };
             self.now = at;
             self.endpoint.handle_timeout(at);
@@ -101,6 +101,7 @@ impl Caller {
             user_agent: "test".into(),
             answer_timeout: None,
             redirects: 0,
+            headers: Vec::new(),
         };
         let call = self.act(|now, calls, core| calls.dial(now, core, dial));
         self.tell(call, CallCommand::Offer { body: b"v=0".to_vec() });

@@ -100,8 +100,8 @@ fn requests_out_of_order_or_unknown_do_no_harm() {
     for (seq, method, code) in [
         (6, Method::Update, 405),
         (7, Method::Info, 405),
-        (8, Method::Refer, 405),
-        (9, Method::Notify, 481),
+        (8, Method::Refer, 400),
+        (9, Method::Notify, 489),
         (10, Method::Other("FOO".into()), 501),
     ] {
         phone.receive(inside(method, seq, &ok));

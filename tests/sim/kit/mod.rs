@@ -954,6 +954,17 @@ impl World {
         }
     }
 
+    /// What a node has sent that begins with this word, in order.
+    pub fn sent(&self, node: NodeId, word: &str) -> Vec<&str> {
+        let name = &self.nodes[node.0].name;
+        let begins = |text: &str| text.split(' ').next() == Some(word);
+        self.ladder
+            .iter()
+            .filter(|arrow| arrow.from == *name && begins(&arrow.text))
+            .map(|arrow| &*arrow.text)
+            .collect()
+    }
+
     /// First lines of the messages between the nodes, retransmissions folded: `alice INVITE`, `bob 200`.
     pub fn arrows(&self) -> Vec<String> {
         let mut arrows: Vec<String> = Vec::new();

@@ -86,7 +86,11 @@ impl End {
                 self.offer_at = Some(now + retry_after.unwrap_or(Duration::from_secs(1)));
             }
             CallEvent::Answer { .. } | CallEvent::Ringing { .. } => {}
-            CallEvent::OfferWanted { .. } | CallEvent::Declined | CallEvent::Ended(_) => panic!("{event:?}"),
+            CallEvent::OfferWanted { .. }
+            | CallEvent::Declined
+            | CallEvent::Ended(_)
+            | CallEvent::Referred(_)
+            | CallEvent::Refer(_) => panic!("{event:?}"),
         }
     }
 
@@ -145,6 +149,7 @@ fn collide(seed: u64) -> [End; 2] {
         user_agent: "test".into(),
         answer_timeout: None,
         redirects: 0,
+        headers: Vec::new(),
     };
     ends[0].call = Some(ends[0].act(|calls, core| calls.dial(Instant::ZERO, core, dial)));
     let start = Instant::ZERO + Duration::from_secs(10);
