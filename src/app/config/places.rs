@@ -2,6 +2,7 @@
 
 use super::password::readable_by_others;
 use super::{Loaded, Overrides, Source};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A config file is longer than this: it is not read.
@@ -78,9 +79,10 @@ pub fn words(error: &std::io::Error) -> String {
 
 /// Overrides from `BELLWIRE_TABLE_KEY` variables, for the keys in `known`.
 pub fn environment(vars: impl IntoIterator<Item = (String, String)>, known: &[String]) -> Overrides {
+    let by_variable: BTreeMap<_, _> = known.iter().rev().map(|key| (variable(key), key)).collect();
     let mut overrides = Overrides::default();
     for (name, value) in vars {
-        if let Some(key) = known.iter().find(|k| name == variable(k)) {
+        if let Some(key) = by_variable.get(&name) {
             overrides.set(key, value, &name);
         }
     }

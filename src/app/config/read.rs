@@ -4,7 +4,7 @@
 //! that nobody asked for is a finding; reading never stops at the first one.
 
 use super::findings::{Finding, Severity, nearest};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -112,6 +112,10 @@ pub(crate) struct Reader<'a> {
     pub(crate) settings: Vec<Setting>,
     /// Table path (with `*` for a free name) and key, of every key ever asked for.
     pub(crate) known: Vec<(String, &'static str)>,
+    /// What is in `known` already: tables with free names ask for the same keys each.
+    noted: BTreeSet<(String, &'static str)>,
+    /// Where the lines of each layer begin.
+    lines: Vec<Vec<usize>>,
     /// Keys that nobody asked for, judged at the end when all known keys are known.
     unknown: Vec<(usize, Range<usize>, String, String, String)>,
 }
@@ -129,7 +133,24 @@ pub(crate) struct Table<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(layers: &'a [Layer<'a>], overrides: &'a Overrides) -> Self {
-        Self { layers, overrides, findings: Vec::new(), settings: Vec::new(), known: Vec::new(), unknown: Vec::new() }
+        let begins = |layer: &Layer<'_>| layer.text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        Self {
+            layers,
+            overrides,
+            findings: Vec::new(),
+            settings: Vec::new(),
+            known: Vec::new(),
+            noted: BTreeSet::new(),
+            lines: layers.iter().map(begins).collect(),
+            unknown: Vec::new(),
+        }
+    }
+
+    fn note_known(&mut self, shape: &str, key: &'static str) {
+        let entry = (shape.to_owned(), key);
+        if self.noted.insert(entry.clone()) {
+            self.known.push(entry);
+        }
     }
 
     pub(crate) fn root(&self) -> Table<'a> {
@@ -140,7 +161,7 @@ impl<'a> Reader<'a> {
     /// The table `name` inside `table`, empty if there is none.
     pub(crate) fn table(&mut self, table: &mut Table<'a>, name: &'static str) -> Table<'a> {
         table.asked.push(name);
-        self.known.push((table.shape.clone(), name));
+        self.note_known(&table.shape, name);
         let shape = join(&table.shape, name);
         self.inner(table, name, shape)
     }
@@ -190,7 +211,7 @@ impl<'a> Reader<'a> {
 
     fn place(&self, layer: usize, span: Range<usize>) -> Place {
         let l = &self.layers[layer];
-        let line = l.text.get(..span.start).unwrap_or("").matches('\n').count() + 1;
+        let line = self.lines[layer].partition_point(|begin| *begin <= span.start) + 1;
         Place { layer: Some(layer), span, origin: format!("{}:{line}", l.file) }
     }
 
@@ -204,7 +225,7 @@ impl<'a> Reader<'a> {
         let full = join(&table.path, key);
         if !table.asked.contains(&key) {
             table.asked.push(key);
-            self.known.push((table.shape.clone(), key));
+            self.note_known(&table.shape, key);
         }
         if let Some((text, origin)) = self.overrides.get(&full) {
             let place = Place { layer: None, span: 0..0, origin: origin.to_owned() };
