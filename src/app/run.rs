@@ -2,7 +2,7 @@
 
 use super::args::{Cli, Command, Global};
 use super::config::places::{self, Unreadable};
-use super::config::{Config, Loaded};
+use super::config::{Config, Loaded, Overrides, Source};
 use super::console::{self, Console};
 use super::exit::Exit;
 use super::input::Inputs;
@@ -103,7 +103,8 @@ fn command(cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
 
 /// Reads the config of this run, tells its findings, and starts the log.
 pub(crate) fn config(cli: &Cli, console: &mut Console) -> Result<(Config, Loaded), Stop> {
-    let mut loaded = load(cli).map_err(|e| Failure::new("config.unreadable").with("cause", e.to_string()))?;
+    let mut loaded =
+        load_by(cli, Loaded::read_lean).map_err(|e| Failure::new("config.unreadable").with("cause", e.to_string()))?;
     tell(&loaded, console);
     match loaded.config.take() {
         Some(config) => {
@@ -121,12 +122,22 @@ pub(crate) fn refusal(loaded: &Loaded) -> Exit {
 
 /// Reads the files, then the variables for the keys that there are, then the options.
 pub(crate) fn load(cli: &Cli) -> Result<Loaded, Unreadable> {
+    load_by(cli, Loaded::read)
+}
+
+fn load_by(cli: &Cli, read: fn(Vec<Source>, &Overrides) -> Loaded) -> Result<Loaded, Unreadable> {
     let named = cli.global.config.as_deref();
-    let known: Vec<String> = places::load(named, &cli.overrides())?.settings.into_iter().map(|s| s.key).collect();
     let vars = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let vars: Vec<_> = vars.filter(|(name, _)| name.starts_with(places::PREFIX)).collect();
+    if vars.is_empty() {
+        return Ok(read(places::sources(named)?, &cli.overrides()));
+    }
+    let sources = places::sources(named)?;
+    let settings = Loaded::read(sources.clone(), &cli.overrides()).settings;
+    let known: Vec<String> = settings.into_iter().map(|s| s.key).collect();
     let mut overrides = places::environment(vars, &known);
     overrides.extend(cli.overrides());
-    places::load(named, &overrides)
+    Ok(read(sources, &overrides))
 }
 
 /// Tells all findings: in words on stderr, with `--json` as objects too.

@@ -257,7 +257,7 @@ pub struct Loaded {
     pub config: Option<Config>,
     /// All findings, in the order of files and lines.
     pub findings: Vec<Finding>,
-    /// All keys, their values and where they came from.
+    /// All keys, their values and where they came from; none after [`Self::read_lean`].
     pub settings: Vec<Setting>,
     /// Table (with `*` for free names) and name of every key there is.
     pub known: Vec<(String, &'static str)>,
@@ -268,6 +268,15 @@ pub struct Loaded {
 impl Loaded {
     /// Reads `sources`, best first.
     pub fn read(sources: Vec<Source>, overrides: &Overrides) -> Self {
+        Self::read_with(sources, overrides, true)
+    }
+
+    /// The same without [`Self::settings`], which with many accounts take more memory than all else.
+    pub fn read_lean(sources: Vec<Source>, overrides: &Overrides) -> Self {
+        Self::read_with(sources, overrides, !overrides.is_empty())
+    }
+
+    fn read_with(sources: Vec<Source>, overrides: &Overrides, noting: bool) -> Self {
         let mut findings = Vec::new();
         let mut layers = Vec::new();
         for source in &sources {
@@ -290,7 +299,7 @@ impl Loaded {
             }
             layers.push(Layer { file: &source.file, text: &source.text, root });
         }
-        let mut reader = Reader::new(&layers, overrides);
+        let mut reader = Reader::new(&layers, overrides, noting);
         let config = tables::config(&mut reader, &sources);
         reader.judge_unknown();
         findings.append(&mut reader.findings);

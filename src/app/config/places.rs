@@ -1,10 +1,12 @@
 //! Where config files are, and reading them.
 
 use super::password::readable_by_others;
-use super::{Loaded, Overrides, Source};
+use super::{Overrides, Source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// What the names of variables that set a key begin with.
+pub const PREFIX: &str = "BELLWIRE_";
 /// A config file is longer than this: it is not read.
 const MOST: u64 = 1024 * 1024;
 
@@ -37,7 +39,7 @@ pub fn system_file() -> PathBuf {
 ///
 /// # Errors
 /// When `named` does not exist, or a file cannot be read.
-pub fn load(named: Option<&Path>, overrides: &Overrides) -> Result<Loaded, Unreadable> {
+pub fn sources(named: Option<&Path>) -> Result<Vec<Source>, Unreadable> {
     let first = named.map_or_else(user_file, Path::to_owned);
     let mut sources = Vec::new();
     if named.is_some() || first.exists() {
@@ -56,7 +58,7 @@ pub fn load(named: Option<&Path>, overrides: &Overrides) -> Result<Loaded, Unrea
             }
         }
     }
-    Ok(Loaded::read(sources, overrides))
+    Ok(sources)
 }
 
 fn read(path: &Path) -> Result<Source, Unreadable> {
@@ -91,5 +93,5 @@ pub fn environment(vars: impl IntoIterator<Item = (String, String)>, known: &[St
 
 /// The variable that sets `key`.
 pub fn variable(key: &str) -> String {
-    format!("BELLWIRE_{}", key.replace(['.', '-'], "_").to_uppercase())
+    format!("{PREFIX}{}", key.replace(['.', '-'], "_").to_uppercase())
 }

@@ -32,6 +32,11 @@ impl Overrides {
         self.0.extend(more.0);
     }
 
+    /// True when nothing is set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn get(&self, key: &str) -> Option<(&str, &str)> {
         self.0.get(key).map(|(value, origin)| (value.as_str(), origin.as_str()))
     }
@@ -108,6 +113,8 @@ pub(crate) fn kind(value: &DeValue<'_>) -> &'static str {
 pub(crate) struct Reader<'a> {
     layers: &'a [Layer<'a>],
     overrides: &'a Overrides,
+    /// Whether settings are kept for `config show`.
+    noting: bool,
     pub(crate) findings: Vec<Finding>,
     pub(crate) settings: Vec<Setting>,
     /// Table path (with `*` for a free name) and key, of every key ever asked for.
@@ -132,11 +139,12 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(layers: &'a [Layer<'a>], overrides: &'a Overrides) -> Self {
+    pub(crate) fn new(layers: &'a [Layer<'a>], overrides: &'a Overrides, noting: bool) -> Self {
         let begins = |layer: &Layer<'_>| layer.text.match_indices('\n').map(|(at, _)| at + 1).collect();
         Self {
             layers,
             overrides,
+            noting,
             findings: Vec::new(),
             settings: Vec::new(),
             known: Vec::new(),
@@ -268,13 +276,17 @@ impl<'a> Reader<'a> {
         let found = self.get(table, key, read);
         let (value, origin) =
             found.map_or_else(|| (default, "default".to_owned()), |(value, place)| (value, place.origin));
-        self.settings.push(Setting { key: join(&table.path, key), value: show(&value), origin });
+        if self.noting {
+            self.note(table, key, show(&value), origin);
+        }
         value
     }
 
     /// Notes a value for `config show`.
     pub(crate) fn note(&mut self, table: &Table<'a>, key: &str, value: Option<String>, origin: String) {
-        self.settings.push(Setting { key: join(&table.path, key), value, origin });
+        if self.noting {
+            self.settings.push(Setting { key: join(&table.path, key), value, origin });
+        }
     }
 
     /// Refuses `key`, whatever its value: what it would do is not built.
@@ -373,6 +385,9 @@ impl<'a> Reader<'a> {
 impl Reader<'_> {
     /// Overrides that set no key there is. Those of variables are made for known keys only.
     fn judge_overrides(&mut self) {
+        if self.overrides.is_empty() {
+            return;
+        }
         let known: Vec<String> = self
             .known
             .iter()

@@ -68,7 +68,8 @@ pub enum AuthError {
 #[derive(Debug)]
 pub struct DigestClient {
     credentials: Credentials,
-    sessions: BTreeMap<(Asker, String), Session>,
+    /// Boxed, since a map makes room for many where most accounts have one.
+    sessions: BTreeMap<(Asker, String), Box<Session>>,
 }
 
 /// Who asks: the server itself (401) or a proxy on the way (407).
@@ -226,7 +227,7 @@ impl DigestClient {
             self.sessions.pop_first();
         }
         let session = Session { challenge, cnonce: rng.token(96), uses: 0, stale_in_a_row, refused: false };
-        self.sessions.insert(key.clone(), session);
+        self.sessions.insert(key.clone(), Box::new(session));
         Ok(key)
     }
 
