@@ -1,11 +1,12 @@
 //! The benches: `make bench` runs all and keeps what they say in `tests/bench/RESULTS.md`; `cargo bench -- ROW…` runs some and keeps nothing.
 //!
-//! Rows: `messages start one many rate delay`. Only the peers need packages (`baresip-core`, `sip-tester`) or a build (`PJSUA`); without
+//! Rows: `messages start accounts one many rate delay`. Only the peers need packages (`baresip-core`, `sip-tester`) or a build (`PJSUA`); without
 //! them their rows say NOT RUN, which fails only with `CI=true`. The load is our own (`load.rs`).
 
 #![allow(clippy::print_stdout, reason = "a program without the standard harness: its output is the report")]
 #![allow(clippy::expect_used, reason = "a bench that cannot be set up may stop")]
 
+mod accounts;
 mod calls;
 mod figures;
 mod load;
@@ -23,7 +24,7 @@ use report::Report;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const ROWS: [&str; 6] = ["messages", "start", "one", "many", "rate", "delay"];
+const ROWS: [&str; 7] = ["messages", "start", "accounts", "one", "many", "rate", "delay"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
     }
     if wanted("start") {
         start::run(&mut report, &kinds);
+    }
+    if wanted("accounts") {
+        accounts::run(&mut report);
     }
     if wanted("one") {
         calls::one(&mut report, &kinds, Duration::from_secs(40));
