@@ -61,7 +61,7 @@ pub(crate) fn call(options: &Call, cli: &Cli, console: &mut Console) -> Result<E
     own_audio(&mut config, cli);
     let account = options.account.as_deref().map(|name| find(&config, name)).transpose()?;
     let sound = own_sound(options.play.as_deref(), options.record.as_deref(), &config)?;
-    let mut ua = setup::ua(&config)?;
+    let mut ua = setup::named_ua(&config)?;
     // A call needs no registration, and must not take the place of a phone that has one.
     for account in &mut ua.accounts {
         account.register = false;
@@ -113,7 +113,7 @@ pub(crate) fn listen(options: &Listen, cli: &Cli, console: &mut Console) -> Resu
     let (mut config, _) = config(cli, console)?;
     own_audio(&mut config, cli);
     let sound = own_sound(options.play.as_deref(), options.record.as_deref(), &config)?;
-    let mut ua = setup::ua(&config)?;
+    let mut ua = setup::named_ua(&config)?;
     let mut auto_answer = AutoAnswer::default();
     // Calls that nobody answers by hand, nobody listens to alone.
     ua.call.hold_others &= options.auto_answer.is_none();
@@ -147,7 +147,7 @@ pub(crate) fn register(options: &Register, cli: &Cli, console: &mut Console) -> 
         config.accounts.retain(|a| a.name == *name);
     }
     config.accounts.iter_mut().for_each(|a| a.register = true);
-    let ua = setup::ua(&config)?;
+    let ua = setup::named_ua(&config)?;
     let mut phone = Phone::new(&config, &cli.global, console)?;
     let bound = phone.bind(&setup::binds(&config))?;
     phone.add_ua(ua, &bound)?;
@@ -177,7 +177,7 @@ pub(crate) fn ping(options: &Ping, cli: &Cli, console: &mut Console) -> Result<E
             target = format!("{scheme}{};transport={transport}", setup::bracketed(&target));
         }
     }
-    let mut ua = setup::ua(&config)?;
+    let mut ua = setup::named_ua(&config)?;
     ua.accounts.iter_mut().for_each(|a| a.register = false);
     let mut phone = Phone::new(&config, &cli.global, console)?;
     let bound = phone.bind(&setup::binds(&config))?;

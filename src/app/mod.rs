@@ -13,6 +13,7 @@ pub mod exit;
 mod info;
 mod init;
 mod input;
+mod instance;
 pub mod json;
 mod log;
 mod pbx;

@@ -80,6 +80,16 @@ pub(crate) fn ua(config: &Config) -> Result<UaConfig, Failure> {
     })
 }
 
+/// The same with the name of this phone, if an account registers.
+///
+/// # Errors
+/// As [`ua`].
+pub(crate) fn named_ua(config: &Config) -> Result<UaConfig, Failure> {
+    let registers = config.accounts.iter().any(|account| account.register);
+    let instance = if registers { super::instance::urn() } else { None };
+    Ok(UaConfig { instance, ..ua(config)? })
+}
+
 fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure> {
     let bad = |what: &str, value: &str, cause: String| {
         Failure::new("usage.argument")
@@ -121,6 +131,8 @@ fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure>
         },
         audio: audio(&account.audio, account.encryption, config),
         auto_answer: account.auto_answer,
+        contact_rewrite: account.contact_rewrite,
+        outbound: account.outbound,
         ..AccountConfig::new(&account.name, aor, registrar)
     })
 }

@@ -156,6 +156,8 @@ fn account(server: &str, password: crate::secret::Secret, config: &Config) -> Ac
         auto_answer: None,
         audio: config.audio.clone(),
         encryption: config.call.encryption,
+        contact_rewrite: true,
+        outbound: true,
     }
 }
 

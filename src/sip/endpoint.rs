@@ -9,6 +9,7 @@ mod admission;
 mod client;
 mod event;
 mod limits;
+mod reach;
 mod routing;
 mod server;
 mod streams;
@@ -17,6 +18,7 @@ pub use crate::sip::transaction::{Timers, TxnId};
 pub use crate::sip::transport::route::{Route, RouteError, RouteId, Target};
 pub use event::{EndpointEvent, EndpointOutput, TxnError};
 pub use limits::{Counters, Limits};
+pub use reach::Reach;
 
 use crate::engine::{BoundListener, BoundSocket, Flow, FlowVia, Protocol, StreamFault, Transmit};
 use crate::id::{RequestId, SocketId};
@@ -58,6 +60,8 @@ pub struct Endpoint {
     connections: Connections,
     /// Peers that refused a stream for a large request.
     streamless: BTreeSet<SocketAddr>,
+    /// By the user part of a Contact of ours.
+    reaches: BTreeMap<String, Reach>,
 
     /// Kept between inputs for its memory only.
     actions: Outbox,
@@ -96,6 +100,7 @@ impl Endpoint {
             locating: BTreeMap::new(),
             connections: Connections::default(),
             streamless: BTreeSet::new(),
+            reaches: BTreeMap::new(),
             actions: Outbox::new(),
             out: VecDeque::new(),
         }

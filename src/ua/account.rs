@@ -23,6 +23,8 @@ pub struct UaConfig {
     pub limits: Limits,
     /// Calls are taken from anywhere, even while an account is registered (`accept_from = "any"`; threats C4).
     pub accept_any: bool,
+    /// The URN of this phone, the same for ever (RFC 5626 §4.1): `urn:uuid:…`. Without it there is neither outbound nor GRUU.
+    pub instance: Option<String>,
     /// User-Agent and Server header, such as `Bellwire/0.1.0`.
     pub user_agent: String,
 }
@@ -35,6 +37,7 @@ impl Default for UaConfig {
             call: CallConfig::default(),
             limits: Limits::default(),
             accept_any: false,
+            instance: None,
             user_agent: concat!("Bellwire/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -65,6 +68,10 @@ pub struct AccountConfig {
     pub audio: AudioConfig,
     /// Incoming calls are answered by themselves after this delay.
     pub auto_answer: Option<Duration>,
+    /// The Contact follows the address that the server sees (RFC 3581).
+    pub contact_rewrite: bool,
+    /// Registers a flow (RFC 5626); needs [`UaConfig::instance`].
+    pub outbound: bool,
 }
 
 impl AccountConfig {
@@ -82,6 +89,8 @@ impl AccountConfig {
             transport: None,
             audio: AudioConfig::default(),
             auto_answer: None,
+            contact_rewrite: true,
+            outbound: true,
         }
     }
 }

@@ -35,7 +35,7 @@ pub use replace::Replaced;
 use crate::api::EndedBy;
 use crate::engine::{Flow, Protocol, StreamFault};
 use crate::id::AccountId;
-use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
+use crate::sip::endpoint::{Endpoint, Route, RouteError, RouteId, TxnError, TxnId};
 use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 use crate::time::{Instant, earliest};
 use answered::Answered;
@@ -408,6 +408,14 @@ pub(crate) fn contact(user: Option<&str>, local: SocketAddr, protocol: Protocol)
         Protocol::Udp => uri,
         Protocol::Tcp => uri.with_param("transport", "tcp"),
     })
+}
+
+/// The Contact of a dialog at `local`: what a registrar has told counts more than what we see ourselves.
+pub(crate) fn reachable(endpoint: &Endpoint, user: Option<&str>, local: SocketAddr, protocol: Protocol) -> NameAddr {
+    match user.and_then(|user| endpoint.reach(user)?.gruu.clone()) {
+        Some(gruu) => NameAddr::new(gruu),
+        None => contact(user, endpoint.seen_as(user, protocol, local), protocol),
+    }
 }
 
 /// The status for a stream fault or silence, for owners that need a fact.

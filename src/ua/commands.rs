@@ -5,6 +5,7 @@ use super::call::{Dial, NextHop, status};
 use super::failure::About;
 use super::line::{Line, Stage};
 use super::progress::media_of;
+use super::registration::Registration;
 use super::requests::Ping;
 use super::target::{dial_target, ping_target};
 use super::{Life, Ua};
@@ -120,7 +121,7 @@ impl Ua {
         let config = id.and_then(|id| self.account(id));
         let mut about = About { server: host(&uri), peer: Some(shown), ..About::default() };
         let (next_hop, ours) = match config {
-            Some(config) => next_hop(config, &uri),
+            Some(config) => next_hop(config, id.and_then(|id| self.registrations.get(&id)), &uri),
             None => (NextHop::Target, false),
         };
         if let Some(config) = config.filter(|_| ours) {
@@ -225,8 +226,15 @@ impl Ua {
         let id = self.choose_account(None)?;
         let config = id.and_then(|id| self.account(id));
         let uri = ping_target(&target, config)?;
-        let (hop, ours) = match config.map(|config| next_hop(config, &uri)) {
+        let registration = id.and_then(|id| self.registrations.get(&id));
+        let mut routes = Vec::new();
+        let (hop, ours) = match config.map(|config| next_hop(config, registration, &uri)) {
             Some((NextHop::Server(server) | NextHop::Proxy(server), ours)) => (server, ours),
+            Some((NextHop::Routes(hops), ours)) => {
+                let first = hops.first().map_or_else(|| uri.clone(), |hop| hop.uri.clone());
+                routes = hops;
+                (first, ours)
+            }
             Some((NextHop::Target | NextHop::Route(_), ours)) => (uri.clone(), ours),
             None => (uri.clone(), false),
         };
@@ -236,18 +244,25 @@ impl Ua {
         );
         // A transport that the URI names is meant for this request (RFC 3261 §19.1.1).
         let (hop, transport) = match uri.transport() {
-            Some(_) => (uri.clone(), None),
-            None => (hop, config.and_then(|config| config.transport)),
+            Some(_) if routes.is_empty() => (uri.clone(), None),
+            Some(_) | None => (hop, config.and_then(|config| config.transport)),
         };
         let route = self.endpoint.route(now, &hop, transport);
         let about = About { server: host(&hop), peer: Some(shown(&target)), ..About::default() };
-        self.pings.push(Ping::new(target, uri, from, about, id.filter(|_| ours), route));
+        self.pings.push(Ping::new(target, uri, from, about, id.filter(|_| ours), route).with_routes(routes));
         Ok(Reply::Ok)
     }
 }
 
 /// Where requests to `uri` go for this account, and whether that is its own server.
-fn next_hop(config: &AccountConfig, uri: &Uri) -> (NextHop, bool) {
+fn next_hop(config: &AccountConfig, registration: Option<&Registration>, uri: &Uri) -> (NextHop, bool) {
+    let wanted = registration.map_or(&[][..], Registration::service_route);
+    if let Some(first) = wanted.first() {
+        // The outbound proxy stays the first hop, unless the registrar names it itself.
+        let proxy = config.proxy.as_ref().filter(|proxy| proxy.host != first.uri.host);
+        let proxy = proxy.map(|proxy| NameAddr::new(proxy.clone().with_param("lr", None)));
+        return (NextHop::Routes(proxy.into_iter().chain(wanted.iter().cloned()).collect()), true);
+    }
     if let Some(proxy) = &config.proxy {
         return (NextHop::Proxy(proxy.clone()), true);
     }

@@ -104,7 +104,7 @@ impl Ua {
             if let Some(credentials) = &account.credentials {
                 ua.logins.insert(id, Login::new(credentials.clone()));
             }
-            ua.registrations.insert(id, Registration::new(id, account, &mut ua.rng));
+            ua.registrations.insert(id, Registration::new(id, account, ua.config.instance.clone(), &mut ua.rng));
         }
         let registering: Vec<_> =
             (0..).map(AccountId).zip(&ua.config.accounts).filter(|(_, a)| a.register).map(|(id, _)| id).collect();

@@ -8,6 +8,7 @@
 //! ```
 
 mod keep;
+mod reach;
 mod request;
 mod response;
 
@@ -21,6 +22,7 @@ use crate::rng::Rng;
 use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
 use crate::sip::message::{Method, NameAddr, Request};
 use crate::time::{Duration, Instant};
+use reach::Reached;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -44,6 +46,9 @@ pub(super) struct Registration {
     failures: u32,
     binding: Option<Binding>,
     state: State,
+    /// The URN of the phone.
+    instance: Option<String>,
+    reached: Reached,
 }
 
 /// What the registrar holds for us.
@@ -55,6 +60,8 @@ struct Binding {
     /// The way that the registrar's answer came along, and when it is used next lest it close.
     flow: Flow,
     keep_at: Instant,
+    /// How often the server wants a sign of life along the flow, if it says so (RFC 5626 §4.4).
+    flow_timer: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -86,7 +93,7 @@ enum State {
 }
 
 impl Registration {
-    pub(super) fn new(account: AccountId, config: &AccountConfig, rng: &mut Rng) -> Self {
+    pub(super) fn new(account: AccountId, config: &AccountConfig, instance: Option<String>, rng: &mut Rng) -> Self {
         let expires = u32::try_from(config.expires.as_secs()).unwrap_or(MAX_EXPIRES).clamp(1, MAX_EXPIRES);
         Self {
             account,
@@ -98,6 +105,8 @@ impl Registration {
             failures: 0,
             binding: None,
             state: State::Idle,
+            instance,
+            reached: Reached::new(config),
         }
     }
 
@@ -157,6 +166,7 @@ impl Registration {
     ) {
         if self.binding.as_ref().is_some_and(|binding| binding.expires_at <= now) {
             self.binding = None;
+            self.reached.told = false;
             out.push_back(Event::Unregistered { account: self.account });
         }
         self.keep_flow(now, core);
@@ -292,6 +302,7 @@ impl Registration {
 
     fn gone(&mut self, out: &mut VecDeque<Event>) {
         self.state = State::Idle;
+        self.reached.told = false;
         if self.binding.take().is_some() {
             out.push_back(Event::Unregistered { account: self.account });
         }

@@ -26,6 +26,8 @@ pub(super) struct Ping {
     about: About,
     /// Whose login answers a challenge; only where the account's own server is asked.
     login: Option<AccountId>,
+    /// The way that the account's registrar wants.
+    routes: Vec<NameAddr>,
     state: PingState,
 }
 
@@ -44,7 +46,12 @@ impl Ping {
         login: Option<AccountId>,
         route: RouteId,
     ) -> Self {
-        Self { target, uri, from, about, login, state: PingState::Routing(route) }
+        Self { target, uri, from, about, login, routes: Vec::new(), state: PingState::Routing(route) }
+    }
+
+    pub(super) fn with_routes(mut self, routes: Vec<NameAddr>) -> Self {
+        self.routes = routes;
+        self
     }
 
     fn is_sent_as(&self, wanted: TxnId) -> bool {
@@ -187,6 +194,9 @@ impl Ua {
             Ok(route) => {
                 let mut request = Request::new(Method::Options, ping.uri.clone());
                 let headers = &mut request.headers;
+                for hop in &ping.routes {
+                    headers.push(HeaderName::ROUTE, hop.to_string());
+                }
                 headers.push(HeaderName::MAX_FORWARDS, "70");
                 headers.push(HeaderName::FROM, ping.from.clone().with_param("tag", &*self.rng.tag()).to_string());
                 headers.push(HeaderName::TO, NameAddr::new(ping.uri.clone()).to_string());

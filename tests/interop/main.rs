@@ -18,6 +18,7 @@ mod report;
 mod rows_pbx;
 mod rows_phones;
 mod rows_proxy;
+mod rows_srtp;
 mod sound;
 
 use peers::Asterisk;
@@ -100,8 +101,13 @@ fn main() -> ExitCode {
     let chosen = |row: &Row| {
         words.is_empty() || words.iter().any(|w| row.peer.contains(w.as_str()) || row.scenario.contains(w.as_str()))
     };
-    let rows: Vec<Row> =
-        rows_pbx::rows().into_iter().chain(rows_proxy::rows()).chain(rows_phones::rows()).filter(chosen).collect();
+    let rows: Vec<Row> = rows_pbx::rows()
+        .into_iter()
+        .chain(rows_proxy::rows())
+        .chain(rows_srtp::rows())
+        .chain(rows_phones::rows())
+        .filter(chosen)
+        .collect();
     if std::env::args().any(|a| a == "--list") {
         for row in &rows {
             println!("{}: {}: test", row.peer, row.scenario);

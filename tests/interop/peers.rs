@@ -117,6 +117,15 @@ pub(crate) struct PeerPhone {
     kind: Kind,
 }
 
+/// Whether it talks encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// In the clear.
+    Off,
+    /// SRTP by SDES and nothing else.
+    Required,
+}
+
 /// Which phone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -139,6 +148,11 @@ impl Kind {
 impl PeerPhone {
     /// Starts a phone that answers calls, says `says` once in a call and records what it hears, with `codec` alone.
     pub(crate) fn start(kind: Kind, dir: &Path, codec: &str, says: &Sound) -> Result<Self, String> {
+        Self::start_with(kind, dir, codec, says, Guard::Off)
+    }
+
+    /// The same with encrypted sound, perhaps.
+    pub(crate) fn start_with(kind: Kind, dir: &Path, codec: &str, says: &Sound, guard: Guard) -> Result<Self, String> {
         fs::create_dir_all(dir).map_err(|e| e.to_string())?;
         let rate = match codec {
             "opus" => 48_000,
@@ -156,13 +170,13 @@ impl PeerPhone {
         let container = match kind {
             Kind::Linphone => {
                 fs::create_dir_all(dir.join(".local/share/linphone")).map_err(|e| e.to_string())?;
-                fs::write(dir.join("rc"), linphone_rc(port, rtp, codec)).map_err(|e| e.to_string())?;
+                fs::write(dir.join("rc"), linphone_rc(port, rtp, codec, guard)).map_err(|e| e.to_string())?;
                 options.push("--workdir=/phone".to_owned());
                 Container::start("linphone", dir, &options, &["-c", "/phone/rc", "-a"])?
             }
             Kind::Baresip => {
-                fs::write(dir.join("config"), baresip_config(port, rtp, rate)).map_err(|e| e.to_string())?;
-                fs::write(dir.join("accounts"), baresip_account(port, codec)).map_err(|e| e.to_string())?;
+                fs::write(dir.join("config"), baresip_config(port, rtp, rate, guard)).map_err(|e| e.to_string())?;
+                fs::write(dir.join("accounts"), baresip_account(port, codec, guard)).map_err(|e| e.to_string())?;
                 fs::write(dir.join("contacts"), "\n").map_err(|e| e.to_string())?;
                 Container::start("baresip", dir, &options, &["-f", "/phone"])?
             }
@@ -238,7 +252,11 @@ pub(crate) fn in_use(port: u16) -> bool {
     table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&mark))
 }
 
-fn linphone_rc(port: u16, rtp: u16, codec: &str) -> String {
+fn linphone_rc(port: u16, rtp: u16, codec: &str, guard: Guard) -> String {
+    let (encryption, mandatory) = match guard {
+        Guard::Off => ("none", 0),
+        Guard::Required => ("srtp", 1),
+    };
     let (mime, rate) = match codec {
         "opus" => ("opus", 48_000),
         "g722" => ("G722", 8000),
@@ -248,15 +266,19 @@ fn linphone_rc(port: u16, rtp: u16, codec: &str) -> String {
     format!(
         "[audio_codec_0]\nmime={mime}\nrate={rate}\nchannels={}\nenabled=1\n\
          [sip]\nsip_port={port}\nsip_tcp_port=0\nsip_tls_port=0\nuse_ipv6=0\nguess_hostname=0\ncontact=sip:linphone@127.0.0.1:{port}\n\
-         media_encryption=none\nlime=0\nbind_address=127.0.0.1\n\
+         media_encryption={encryption}\nmedia_encryption_mandatory={mandatory}\nlime=0\nbind_address=127.0.0.1\n\
          [net]\nmtu=1300\nfirewall_policy=0\n[rtp]\naudio_rtp_port={rtp}\n[sound]\n[misc]\nuuid=\nuse_rls_presence=0\n",
         if codec == "opus" { 2 } else { 1 }
     )
 }
 
-fn baresip_config(port: u16, rtp: u16, rate: u32) -> String {
+fn baresip_config(port: u16, rtp: u16, rate: u32, guard: Guard) -> String {
     // sndfile is loaded because baresip 1.1 without any audio filter crashed at call set-up now and then.
-    let modules = ["stdio", "aufile", "sndfile", "g711", "g722", "opus"].map(|m| format!("module {m}.so\n")).concat();
+    let mut modules =
+        ["stdio", "aufile", "sndfile", "g711", "g722", "opus"].map(|m| format!("module {m}.so\n")).concat();
+    if guard == Guard::Required {
+        modules += "module srtp.so\n";
+    }
     let apps = ["account", "menu"].map(|m| format!("module_app {m}.so\n")).concat();
     format!(
         "sip_listen 127.0.0.1:{port}\ncall_max_calls 4\naudio_source aufile,/phone/says.wav\naudio_player aufile,/phone/heard.wav\n\
@@ -267,12 +289,16 @@ fn baresip_config(port: u16, rtp: u16, rate: u32) -> String {
     )
 }
 
-fn baresip_account(port: u16, codec: &str) -> String {
+fn baresip_account(port: u16, codec: &str, guard: Guard) -> String {
+    let guard = match guard {
+        Guard::Off => "",
+        Guard::Required => ";mediaenc=srtp-mand",
+    };
     let codec = match codec {
         "opus" => "opus/48000/2",
         "g722" => "G722/16000/1",
         "pcma" => "PCMA/8000/1",
         _ => "PCMU/8000/1",
     };
-    format!("<sip:baresip@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}\n")
+    format!("<sip:baresip@127.0.0.1:{port}>;regint=0;answermode=auto;audio_codecs={codec}{guard}\n")
 }

@@ -28,6 +28,10 @@ pub(crate) struct Setup {
     pub(crate) input: Option<&'static str>,
     /// Least delay of the jitter buffer, where the default is not what is tried.
     pub(crate) jitter_min: Option<&'static str>,
+    /// `media_encryption`, where the default is not what is tried; keys may then go over UDP and TCP.
+    pub(crate) encryption: Option<&'static str>,
+    /// SRTP suites in order; empty: the defaults.
+    pub(crate) suites: Vec<&'static str>,
 }
 
 impl Setup {
@@ -45,6 +49,12 @@ impl Setup {
         }
         if !self.codecs.is_empty() {
             text += &format!("codecs = {:?}\n", self.codecs);
+        }
+        if let Some(encryption) = self.encryption {
+            text += &format!("[call]\nmedia_encryption = \"{encryption}\"\nsrtp_keys_in_clear = true\n");
+            if !self.suites.is_empty() {
+                text += &format!("srtp_suites = {:?}\n", self.suites);
+            }
         }
         text + &format!("[network]\nport = {}\nrtp_ports = \"{}-{}\"\n", self.port, self.rtp, self.rtp + 39)
     }

@@ -19,6 +19,7 @@ mod interfaces;
 mod kit;
 mod nat;
 mod pbx;
+mod reach;
 mod registration;
 mod replacing;
 mod srtp;

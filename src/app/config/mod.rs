@@ -83,6 +83,10 @@ pub struct Account {
     pub audio: Audio,
     /// That of `[call]` with the keys of this account.
     pub encryption: Encryption,
+    /// Whether the Contact follows the address that the server sees.
+    pub contact_rewrite: bool,
+    /// Whether a flow is registered (RFC 5626).
+    pub outbound: bool,
 }
 
 /// Whether sound is encrypted.

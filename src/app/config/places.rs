@@ -30,6 +30,12 @@ fn folder(variable: &str, below_home: &str) -> PathBuf {
     absolute(variable).or_else(|| absolute("HOME").map(|h| h.join(below_home))).unwrap_or_default().join("bellwire")
 }
 
+/// The user's folder for what the program itself remembers, by the XDG rules; `None` without a home.
+pub fn state_folder() -> Option<PathBuf> {
+    let folder = folder("XDG_STATE_HOME", ".local/state");
+    folder.is_absolute().then_some(folder)
+}
+
 /// The system's config file.
 pub fn system_file() -> PathBuf {
     PathBuf::from("/etc/bellwire/config.toml")

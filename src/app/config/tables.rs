@@ -411,6 +411,8 @@ fn account<'a>(
     let proxy = r.optional(&mut t, "proxy");
     r.choice(&mut t, "nat", (), &[("auto", ())], &["stun", "ice", "off"]);
     let encryption = encryption(r, &mut t, Some(above.1));
+    let contact_rewrite = r.flag(&mut t, "contact_rewrite", true);
+    let outbound = r.flag(&mut t, "outbound", true);
     r.choice(&mut t, "dtmf", (), &[("auto", ()), ("rfc4733", ())], &["info", "inband"]);
     let auto_answer = r.value(&mut t, "auto_answer", None, auto_answer, |v| {
         Some(v.map_or_else(|| "false".into(), |d| quoted(&show_duration(d))))
@@ -441,6 +443,8 @@ fn account<'a>(
         auto_answer,
         audio,
         encryption,
+        contact_rewrite,
+        outbound,
     })
 }
 

@@ -43,6 +43,7 @@ macro_rules! header_names {
 
 header_names! {
     VIA = "Via" / "v" List;
+    FLOW_TIMER = "Flow-Timer" Free;
     FROM = "From" / "f" Single;
     TO = "To" / "t" Single;
     CALL_ID = "Call-ID" / "i" Single;

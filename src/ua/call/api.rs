@@ -55,6 +55,8 @@ pub enum NextHop {
     Server(Uri),
     /// Through this outbound proxy, as a loose route.
     Proxy(Uri),
+    /// Through these hops, as loose routes (an outbound proxy and the Service-Route of the registrar, RFC 3608).
+    Routes(Vec<NameAddr>),
     /// Along a known route (the flow of a binding).
     Route(Route),
 }

@@ -3,7 +3,7 @@
 use super::answered::{Patience, Resend};
 use super::calls::Cx;
 use super::outgoing::sdp_of;
-use super::{ALLOW, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact};
+use super::{ALLOW, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, reachable};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::endpoint::{Route, TxnError, TxnId};
@@ -66,7 +66,7 @@ impl Call {
         let State::Established(session) = &self.state else { return Err(self.wrong_state()) };
         let flow = session.leg.flow;
         let local = cx.core.endpoint.route_back(&flow).local;
-        let contact = contact(self.contact_user.as_deref(), local, flow.protocol);
+        let contact = reachable(cx.core.endpoint, self.contact_user.as_deref(), local, flow.protocol);
         let mut response = self.respond_to(&request, StatusCode::OK, &contact);
         response.headers.set(HeaderName::ALLOW, ALLOW);
         response.headers.set(HeaderName::CONTENT_TYPE, SDP);

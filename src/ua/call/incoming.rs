@@ -7,7 +7,7 @@ use super::outgoing::sdp_of;
 use super::redirect::Redirects;
 use super::session::refusal_of;
 use super::transfer::Transfers;
-use super::{ALLOW, Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, contact, status};
+use super::{ALLOW, Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, reachable, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::dialog::Dialog;
@@ -51,7 +51,7 @@ impl Call {
         accept: Accept,
     ) -> Result<Self, StatusCode> {
         let local = cx.core.endpoint.route_back(&flow).local;
-        let contact = contact(accept.contact_user.as_deref(), local, flow.protocol);
+        let contact = reachable(cx.core.endpoint, accept.contact_user.as_deref(), local, flow.protocol);
         let local_tag = cx.core.rng.tag();
         let dialog = Dialog::uas(&request, local_tag.clone(), contact.clone()).map_err(|error| error.status())?;
         let mut call = Self {

@@ -114,7 +114,8 @@ impl Call {
     /// Sends a request whose way is known.
     #[expect(clippy::wildcard_enum_match_arm, reason = "methods are an open set")]
     pub(super) fn dispatch(&mut self, now: Instant, cx: &mut Cx<'_, '_>, mut request: Request, route: &Route) {
-        let contact = super::contact(self.contact_user.as_deref(), route.local, route.protocol());
+        let user = self.contact_user.as_deref();
+        let contact = super::reachable(cx.core.endpoint, user, route.local, route.protocol());
         match request.method {
             Method::Ack => cx.core.endpoint.send_ack(now, request, route),
             // The call has ended while this change waited for its way.

@@ -4,7 +4,7 @@ use super::calls::Cx;
 use super::leg::Leg;
 use super::redirect::Redirects;
 use super::transfer::Transfers;
-use super::{Call, CallEvent, Dial, EndCause, NextHop, SDP, State, contact, decorate};
+use super::{Call, CallEvent, Dial, EndCause, NextHop, SDP, State, decorate, reachable};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::endpoint::{Route, RouteError, TxnError, TxnId};
@@ -83,6 +83,10 @@ impl Call {
             // A URI that names its transport is taken at its word.
             NextHop::Target => (dial.target.clone(), dial.transport.filter(|_| dial.target.transport().is_none())),
             NextHop::Server(uri) | NextHop::Proxy(uri) => (uri.clone(), dial.transport),
+            NextHop::Routes(routes) => match routes.first() {
+                Some(first) => (first.uri.clone(), dial.transport.filter(|_| first.uri.transport().is_none())),
+                None => (dial.target.clone(), dial.transport),
+            },
             NextHop::Route(route) => {
                 let route = route.clone();
                 return self.take_route(cx, dial, route, since);
@@ -133,13 +137,19 @@ impl Call {
             hop.params.set("lr", None);
             headers.push(HeaderName::ROUTE, NameAddr::new(hop).to_string());
         }
+        if let NextHop::Routes(routes) = &dial.next_hop {
+            for hop in routes {
+                headers.push(HeaderName::ROUTE, hop.to_string());
+            }
+        }
         let to = dial.to.clone().unwrap_or_else(|| NameAddr::new(dial.target.clone()));
         headers.push(HeaderName::MAX_FORWARDS, dial.max_forwards.to_string());
         headers.push(HeaderName::FROM, dial.from.clone().with_param("tag", self.local_tag.as_str()).to_string());
         headers.push(HeaderName::TO, to.to_string());
         headers.push(HeaderName::CALL_ID, self.call_id.clone());
         headers.push(HeaderName::CSEQ, CSeq { seq, method: Method::Invite }.to_string());
-        let contact = contact(self.contact_user.as_deref(), route.local, route.protocol());
+        let user = self.contact_user.as_deref();
+        let contact = reachable(cx.core.endpoint, user, route.local, route.protocol());
         decorate(&mut request, Some(&contact), &self.user_agent);
         for (name, value) in &dial.headers {
             request.headers.push(name.clone(), value.as_str());

@@ -29,7 +29,7 @@ impl Registration {
     pub(super) fn keep_flow(&mut self, now: Instant, core: &mut Core<'_>) {
         if let Some(binding) = self.binding.as_mut().filter(|binding| binding.keep_at <= now) {
             core.endpoint.keep_alive(now, &binding.flow);
-            binding.keep_at = now + keep_after(core.rng, binding.flow.protocol);
+            binding.keep_at = now + keep_after(core.rng, binding.flow.protocol, binding.flow_timer);
         }
     }
 }
@@ -42,13 +42,17 @@ fn spread(rng: &mut Rng, (least, most): (u64, u64)) -> Duration {
 /// which it must have done once before its silence means anything.
 pub(super) fn keep_first(rng: &mut Rng, protocol: Protocol) -> Duration {
     match protocol {
-        Protocol::Udp => keep_after(rng, protocol),
+        Protocol::Udp => keep_after(rng, protocol, None),
         Protocol::Tcp => spread(rng, KEEP_FIRST),
     }
 }
 
 /// The pause before the next keep-alive.
-pub(super) fn keep_after(rng: &mut Rng, protocol: Protocol) -> Duration {
+pub(super) fn keep_after(rng: &mut Rng, protocol: Protocol, flow_timer: Option<Duration>) -> Duration {
+    if let Some(timer) = flow_timer {
+        // RFC 5626 §4.4: between 80 and 100 % of what the server wants.
+        return timer.mul_f64(0.8 + 0.2 * rng.unit());
+    }
     spread(
         rng,
         match protocol {

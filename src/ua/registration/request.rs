@@ -1,7 +1,7 @@
 //! The REGISTER that we send (RFC 3261 §10.2), and its credentials.
 
 use super::super::account::AccountConfig;
-use super::super::call::{ALLOW, Core, contact};
+use super::super::call::{ALLOW, Core};
 use super::super::login::LoginError;
 use super::{MAX_CHALLENGES, Registration};
 use crate::engine::Flow;
@@ -23,7 +23,7 @@ impl Registration {
         let mut request = Request::new(Method::Register, registrar);
         let contact = match &self.binding {
             Some(binding) if expires == 0 => binding.contact.clone(),
-            Some(_) | None => contact(Some(&self.contact_user), route.local, route.protocol()),
+            Some(_) | None => self.contact_for(route),
         };
         let headers = &mut request.headers;
         if let Some(proxy) = &config.proxy {
@@ -37,7 +37,12 @@ impl Registration {
         headers.push(HeaderName::CALL_ID, self.call_id.clone());
         headers.push(HeaderName::CSEQ, CSeq { seq: self.seq, method: Method::Register }.to_string());
         headers.push(HeaderName::CONTACT, contact.to_string());
+        // With an instance the registrar knows by itself that the new Contact replaces the old one.
+        if let Some(stale) = self.reached.stale.take().filter(|_| self.instance.is_none() && expires > 0) {
+            headers.push(HeaderName::CONTACT, stale.with_param("expires", "0").to_string());
+        }
         headers.push(HeaderName::EXPIRES, expires.to_string());
+        headers.push(HeaderName::SUPPORTED, self.supported());
         headers.push(HeaderName::ALLOW, ALLOW);
         headers.push(HeaderName::USER_AGENT, user_agent);
         if let Some(login) = core.logins.get_mut(&self.account) {

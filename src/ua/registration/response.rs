@@ -28,7 +28,7 @@ impl Registration {
         }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Registering { mut request, route, challenges, .. } => match response.status.code() {
-                200..=299 => self.accepted(now, core, &request, route, response, flow, out),
+                200..=299 => self.accepted(now, core, config, &request, route, response, flow, out),
                 401 | 407 => match self.answer(core, &mut request, response, flow, &route, challenges) {
                     Ok(()) => {
                         let txn = core.endpoint.request(now, (*request).clone(), &route);
@@ -46,6 +46,13 @@ impl Registration {
                     } else {
                         self.give_up(about(config).refused_registration(response), out);
                     }
+                }
+                // RFC 5626 §11.6: our first hop does not keep flows. Then without.
+                439 if self.reached.outbound => {
+                    self.reached.outbound = false;
+                    let request = Box::new(self.request(core, config, user_agent, &route, self.expires));
+                    let txn = core.endpoint.request(now, (*request).clone(), &route);
+                    self.state = State::Registering { txn, request, route, challenges };
                 }
                 // RFC 3263 §4.3: the next address of the server may do better.
                 503 if core.endpoint.next_target(now, &route).is_some_and(|next| {
@@ -86,13 +93,15 @@ impl Registration {
         &mut self,
         now: Instant,
         core: &mut Core<'_>,
+        config: &AccountConfig,
         request: &Request,
         route: Route,
         response: &Response,
         flow: Flow,
         out: &mut VecDeque<Event>,
     ) {
-        let Ok(ours) = request.headers.contact() else { return };
+        let Ok(Contacts::List(sent)) = request.headers.contacts() else { return };
+        let Some(ours) = sent.into_iter().next() else { return };
         let listed = match response.headers.contacts() {
             // Ours by its random user part: a server behind a NAT may have put another address in it.
             Ok(Contacts::List(list)) => list.into_iter().find(|entry| entry.uri.user == ours.uri.user),
@@ -108,13 +117,22 @@ impl Registration {
         // Refresh between 80 and 90 % of the lifetime: phones that started together drift apart.
         let lifetime = Duration::from_secs(u64::from(granted));
         let share = 0.8 + 0.1 * core.rng.unit();
-        let refreshed = self.binding.is_some();
         self.failures = 0;
         self.state = State::Registered { refresh_at: now + lifetime.mul_f64(share) };
         let known = self.binding.as_ref().is_some_and(|binding| binding.flow.via == flow.via);
-        let keep_at =
-            now + if known { keep_after(core.rng, flow.protocol) } else { keep_first(core.rng, flow.protocol) };
-        self.binding = Some(Binding { contact: ours.clone(), route, expires_at: now + lifetime, flow, keep_at });
+        let flow_timer = super::reach::flow_timer(response);
+        let keep_at = now
+            + match (known, flow_timer) {
+                (true, timer) => keep_after(core.rng, flow.protocol, timer),
+                (false, _) => keep_first(core.rng, flow.protocol),
+            };
+        let wrong = self.learn(core, config, &route, &ours, listed.as_ref(), response);
+        let contact = ours.clone();
+        self.binding = Some(Binding { contact, route, expires_at: now + lifetime, flow, keep_at, flow_timer });
+        if wrong {
+            return self.start(now, core, config);
+        }
+        let refreshed = std::mem::replace(&mut self.reached.told, true);
         out.push_back(Event::Registered {
             account: self.account,
             contact: ours.uri.to_string(),
