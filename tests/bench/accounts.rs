@@ -1,5 +1,7 @@
 //! A thousand accounts in one process: how fast they register, and what each costs from then on.
 
+#![allow(clippy::disallowed_methods, reason = "a bench has a clock and threads")]
+
 use crate::figures::short;
 use crate::peers::{Kind, find, free_port};
 use crate::process;
