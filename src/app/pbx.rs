@@ -8,12 +8,13 @@ use super::console::Console;
 use super::exit::Exit;
 use super::run::{Phone, Stop, config, driver_failure, object, ready};
 use super::session::Goal;
-use super::setup::{self, audio, limits};
+use super::setup::{self, audio, limits, rules};
 use crate::api::Failure;
 use crate::driver::{Bind, Bound, Driver};
 use crate::engine::Protocol;
 use crate::pbx::{Pbx, PbxConfig, PbxUser};
 use crate::secret::Secret;
+use crate::ua::Rules;
 use std::net::SocketAddr;
 
 /// What the PBX engine is made with; fetches the passwords of the config and adds `more` users.
@@ -38,6 +39,7 @@ pub(crate) fn engine_config(config: &Config, more: &[(String, Secret)]) -> Resul
         capabilities: audio.capabilities,
         media: audio.settings,
         limits: limits(&config.limits),
+        rules: Rules { replaces: false, ..rules(config) },
         ..PbxConfig::default()
     })
 }

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 use crate::sip::auth::Credentials;
 use crate::sip::message::Uri;
 use crate::time::Duration;
-use crate::ua::{AccountConfig, AudioConfig, CallConfig, UaConfig};
+use crate::ua::{AccountConfig, AudioConfig, CallConfig, Rules, UaConfig};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The sound settings as an engine takes them.
@@ -72,6 +72,7 @@ pub(crate) fn ua(config: &Config) -> Result<UaConfig, Failure> {
             do_not_disturb: config.call.do_not_disturb,
             transfer_policy: config.call.transfer_policy,
             auto_answer: None,
+            rules: rules(config),
             ..CallConfig::default()
         },
         limits: limits(&config.limits),
@@ -88,6 +89,17 @@ pub(crate) fn named_ua(config: &Config) -> Result<UaConfig, Failure> {
     let registers = config.accounts.iter().any(|account| account.register);
     let instance = if registers { super::instance::urn() } else { None };
     Ok(UaConfig { instance, ..ua(config)? })
+}
+
+/// The extensions of SIP that calls use.
+pub(crate) fn rules(config: &Config) -> Rules {
+    let seconds = |span: Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
+    Rules {
+        reliable: config.call.reliable_provisional,
+        session_expires: seconds(config.call.session_timer),
+        replaces: true,
+        min_se: seconds(config.call.session_timer_min),
+    }
 }
 
 fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure> {

@@ -155,7 +155,10 @@ impl Sounds {
                 self.sessions.remove(&(engine, media));
                 Vec::new()
             }
-            MediaCommand::SetPlan(_) | MediaCommand::Mute(_) | MediaCommand::SendDtmf { .. } => Vec::new(),
+            MediaCommand::SetPlan(_)
+            | MediaCommand::Mute(_)
+            | MediaCommand::Ringback(_)
+            | MediaCommand::SendDtmf { .. } => Vec::new(),
         }
     }
 

@@ -23,6 +23,8 @@ pub enum MediaCommand {
     Route(Route),
     /// Sends silence instead of the source (RTP goes on).
     Mute(bool),
+    /// Plays ringback to the sink, whenever nothing has been heard of the peer for a while.
+    Ringback(bool),
     /// Queues DTMF digits (RFC 4733; `,` is a pause of half a second).
     SendDtmf {
         /// Characters 0-9 * # A-D and `,`.

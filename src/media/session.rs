@@ -13,6 +13,7 @@ mod ends;
 mod incoming;
 mod outgoing;
 mod receive;
+mod ringback;
 mod stream;
 mod watch;
 
@@ -31,6 +32,7 @@ use ends::{Feed, FrameClock, SinkEnd, SourceEnd};
 use incoming::Incoming;
 use outgoing::Outgoing;
 pub(super) use receive::Handled;
+use ringback::Ringback;
 use std::collections::VecDeque;
 use watch::Watch;
 
@@ -50,6 +52,8 @@ pub(super) struct MediaSession {
     plan: MediaPlan,
     route: Route,
     muted: bool,
+    /// The peer's phone rings: that is heard while nothing comes from it.
+    ringback: bool,
     transport: Option<MediaTransport>,
     /// `None` for a relay, and when nothing that we can do was agreed.
     stream: Option<Stream>,
@@ -70,6 +74,7 @@ struct Stream {
     control: Control,
     feed: Feed,
     sink: Option<SinkEnd>,
+    ringback: Option<Ringback>,
     /// Where an echo's rate changes between the codecs of both directions.
     echo: Option<(Resampler, Vec<i16>)>,
     send: SendClock,
@@ -125,6 +130,7 @@ impl MediaSession {
             plan: plan.clone(),
             route,
             muted: false,
+            ringback: false,
             transport: None,
             stream: None,
             relayed: Relayed::default(),
@@ -145,6 +151,12 @@ impl MediaSession {
         let chosen = plan.streams.iter().find_map(|stream| Some((stream, plan.transports.get(stream.transport)?)));
         let transport = chosen.map(|(_, transport)| transport).or_else(|| plan.transports.first());
         self.set_transport(now, transport);
+        let sent = self.stream.as_ref().is_some_and(|stream| stream.plan.direction.sends());
+        if let (Some(transport), false) = (&mut self.transport, sent)
+            && chosen.is_some_and(|(stream, _)| stream.direction.sends())
+        {
+            transport.renew(now);
+        }
         match (&self.route, chosen) {
             (Route::Relay { .. }, _) | (Route::Local { .. }, None) => self.stream = None,
             (Route::Local { .. }, Some((stream, _))) => {
@@ -209,6 +221,13 @@ impl MediaSession {
         }
         if let Some(sink) = sink {
             stream.sink = Some(SinkEnd::new(sink, stream.incoming.playout.sample_rate()));
+        }
+    }
+
+    pub(super) fn set_ringback(&mut self, on: bool) {
+        self.ringback = on;
+        if let Some(stream) = &mut self.stream {
+            stream.set_ringback(on);
         }
     }
 
@@ -308,7 +327,9 @@ impl MediaSession {
         match &mut self.stream {
             Some(stream) => stream.set_plan(turn.now, plan, &self.settings),
             None => {
-                self.stream = Some(Stream::new(turn, plan, &self.settings, source)?);
+                let mut stream = Stream::new(turn, plan, &self.settings, source)?;
+                stream.set_ringback(self.ringback);
+                self.stream = Some(stream);
                 Ok(())
             }
         }

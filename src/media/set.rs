@@ -137,6 +137,9 @@ impl MediaSet {
             (MediaCommand::Route(route), Some(place)) => {
                 self.with(now, place, |session, turn| session.set_route(turn, route));
             }
+            (MediaCommand::Ringback(on), Some(place)) => {
+                self.with(now, place, |session, _| session.set_ringback(on));
+            }
             (MediaCommand::Mute(muted), Some(place)) => {
                 self.with(now, place, |session, _| session.set_muted(muted));
             }

@@ -94,6 +94,12 @@ impl MediaTransport {
         self.remote = plan.remote;
     }
 
+    /// Sending begins, or begins again after a hold: the peer gets its time to answer anew.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.since = now;
+        self.heard = self.heard.map(|_| now);
+    }
+
     /// The sockets.
     pub(super) fn lease(&self) -> Lease {
         self.lease

@@ -6,6 +6,7 @@ use crate::secret::Secret;
 use crate::sip::auth::{Algorithm, StoredHa1};
 use crate::sip::endpoint::Limits;
 use crate::time::Duration;
+use crate::ua::call::Rules;
 
 /// Everything the PBX engine needs to know; made by `app` from the config file or by `try`.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct PbxConfig {
     pub max_expires: Duration,
     /// A called user who does not answer for so long has not answered (480).
     pub answer_timeout: Duration,
+    /// Extensions of SIP on each leg of a call.
+    pub rules: Rules,
     /// Server and User-Agent header.
     pub user_agent: String,
 }
@@ -53,6 +56,8 @@ impl Default for PbxConfig {
             min_expires: Duration::from_secs(60),
             max_expires: Duration::from_secs(3600),
             answer_timeout: Duration::from_secs(120),
+            // The calls that it could name are the legs of bridges, which nobody takes over.
+            rules: Rules { replaces: false, ..Rules::default() },
             user_agent: concat!("Bellwire-PBX/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

@@ -66,7 +66,7 @@ impl ExtensionCall {
 
     pub(super) fn handle_call(&mut self, desk: &mut Desk<'_, '_>, event: CallEvent) -> Fate {
         match event {
-            CallEvent::Offer { id, body, local } => {
+            CallEvent::Offer { id, body, local, .. } => {
                 if !self.is_answering(desk) {
                     return Fate::Lives;
                 }
@@ -128,9 +128,14 @@ impl ExtensionCall {
                 self.negotiator.rollback();
                 Fate::Lives
             }
+            CallEvent::OfferDue => {
+                self.refresh(desk);
+                Fate::Lives
+            }
             CallEvent::Routed { .. }
             | CallEvent::Declined
             | CallEvent::Ringing { .. }
+            | CallEvent::EarlyEnded { .. }
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => Fate::Lives,
         }
@@ -206,6 +211,23 @@ impl ExtensionCall {
                 false
             }
             Extension::Echo | Extension::Announcement | Extension::Music | Extension::ReadBack => true,
+        }
+    }
+
+    /// The session as it stands is offered again, so that both sides know that it lives.
+    fn refresh(&mut self, desk: &mut Desk<'_, '_>) {
+        let Some(lease) = desk.seats.lease(self.call) else { return };
+        let capabilities = &desk.config.capabilities;
+        let is_secure = |sdp: &Sdp| sdp.media.iter().any(|media| media.protocol.contains("SAVP"));
+        let encryption = match self.negotiator.remote().is_some_and(is_secure) {
+            true => MediaEncryption::Required,
+            false => MediaEncryption::Off,
+        };
+        let wish = Wish { capabilities, lease, direction: Direction::SendRecv, latch: true, encryption };
+        if let Ok(sdp) = self.negotiator.offer(&wish)
+            && !desk.tell(self.call, CallCommand::Offer { body: sdp.encode() })
+        {
+            self.negotiator.rollback();
         }
     }
 

@@ -16,7 +16,7 @@ use crate::ua::screen;
 use std::collections::BTreeMap;
 
 /// What the PBX allows outside a dialog.
-pub(super) const ALLOWED: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER";
+pub(super) const ALLOWED: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, REGISTER";
 /// 604 rings for so long at most, so that a caller who has vanished takes no place for ever.
 const RING_LIMIT: Duration = Duration::from_secs(3600);
 /// Hops that an INVITE without Max-Forwards may take.
@@ -73,14 +73,14 @@ impl Pbx {
             }
             (Method::Options, _) => Some(capable(self.response(request, StatusCode::OK))),
             (Method::Invite, destination) => self.invite(now, txn, request, flow, user, destination),
-            (Method::Bye | Method::Notify, _) => Some(self.response(request, StatusCode::CALL_DOES_NOT_EXIST)),
+            (Method::Bye | Method::Notify | Method::Update | Method::Prack, _) => {
+                Some(self.response(request, StatusCode::CALL_DOES_NOT_EXIST))
+            }
             (Method::Other(_), _) => Some(self.refused(request, StatusCode::NOT_IMPLEMENTED)),
             (
                 Method::Ack
                 | Method::Cancel
                 | Method::Info
-                | Method::Update
-                | Method::Prack
                 | Method::Message
                 | Method::Subscribe
                 | Method::Refer
@@ -116,14 +116,9 @@ impl Pbx {
         user: &str,
         destination: Destination,
     ) -> Option<Response> {
-        // The calls that it could name are the legs of bridges, which nobody takes over.
-        let required = request.headers.tokens(&HeaderName::REQUIRE);
-        if !required.is_empty() {
-            let mut response = self.response(request, StatusCode::BAD_EXTENSION);
-            response.headers.set(HeaderName::UNSUPPORTED, required.join(", "));
-            return Some(response);
-        }
-        if let Err(refusal) = screen::outside_dialog(request) {
+        if let Err(refusal) = screen::outside_dialog(request, &self.config.rules)
+            .and_then(|()| screen::invite(request, &self.config.rules))
+        {
             return Some(refusal.response(request, &self.rng.tag()));
         }
         let hops = match request.headers.max_forwards() {
@@ -160,6 +155,7 @@ impl Pbx {
             user_agent: self.config.user_agent.clone(),
             ring_timeout: Some(RING_LIMIT),
             stay_on_flow: true,
+            rules: self.config.rules,
         };
         let mut logins = BTreeMap::new();
         let mut core = Core { endpoint: &mut self.endpoint, rng: &mut self.rng, logins: &mut logins };

@@ -1,5 +1,6 @@
 //! What a [`crate::ua::Ua`] is made with: accounts and the rules for calls.
 
+pub use super::call::{Reliable, Rules};
 pub use crate::sdp::{Capabilities, MediaEncryption};
 pub use crate::sip::auth::Credentials;
 
@@ -140,6 +141,8 @@ pub struct CallConfig {
     pub do_not_disturb: bool,
     /// Incoming calls that belong to no account are answered by themselves after this delay.
     pub auto_answer: Option<Duration>,
+    /// Extensions of SIP that calls use.
+    pub rules: Rules,
     /// Contacts that a call may be redirected to (3xx), one after the other; 0 follows none.
     pub redirects: u8,
     /// What becomes of a peer's wish that we call somebody else instead (REFER).
@@ -167,6 +170,7 @@ impl Default for CallConfig {
             media_timeout: Some(Duration::from_secs(60)),
             do_not_disturb: false,
             auto_answer: None,
+            rules: Rules::default(),
             redirects: 5,
             transfer_policy: TransferPolicy::Ask,
         }

@@ -20,23 +20,30 @@ mod incoming;
 mod leg;
 mod outgoing;
 mod redirect;
+mod reliable;
 mod replace;
+mod rules;
 mod session;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod transfer;
+mod update;
 
 pub use api::{
     Accept, CallCommand, CallEvent, Dial, EndCause, Ending, LegId, NextHop, OfferId, ReferNews, Referral, WrongState,
 };
 pub use calls::{Calls, Core};
 pub use replace::Replaced;
+pub(crate) use rules::lists;
+pub use rules::{LEAST_MIN_SE, Reliable, Rules};
+pub(crate) use timer::refusal as interval_refusal;
 
 use crate::api::EndedBy;
 use crate::engine::{Flow, Protocol, StreamFault};
 use crate::id::AccountId;
 use crate::sip::endpoint::{Endpoint, Route, RouteError, RouteId, TxnError, TxnId};
-use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
+use crate::sip::message::{HeaderName, Headers, Method, NameAddr, Request, Response, StatusCode, Uri};
 use crate::time::{Instant, earliest};
 use answered::Answered;
 use calls::Cx;
@@ -50,7 +57,7 @@ use std::net::SocketAddr;
 use transfer::Transfers;
 
 /// The methods that a call understands; also what Allow says.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REFER, NOTIFY";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, REFER, NOTIFY";
 /// The type of the bodies that a call carries.
 pub const SDP: &str = "application/sdp";
 
@@ -63,12 +70,15 @@ pub struct Call {
     contact_user: Option<String>,
     login: Option<AccountId>,
     stay_on_flow: bool,
+    rules: Rules,
     /// Servers that may challenge us with our own realm: those that the account's INVITE went to or came from.
     trusted: Vec<SocketAddr>,
     next_offer: u32,
     next_leg: u32,
     /// CSeq of our last INVITE outside a dialog.
     last_seq: u32,
+    /// How often a longer session interval was asked of us.
+    intervals: u8,
     redirects: Redirects,
     state: State,
     /// Our INVITE while its transaction lives: later 2xx of other forks are acknowledged and ended with it.
@@ -193,16 +203,7 @@ impl Call {
         }
         let mut strays = std::mem::take(&mut self.strays);
         let mut parcels = Vec::new();
-        let legs = strays.iter_mut().chain(match &mut self.state {
-            State::Established(session) => Some(&mut session.leg),
-            State::Answered(answered) => Some(&mut answered.leg),
-            State::Routing { .. }
-            | State::Offering { .. }
-            | State::Calling(_)
-            | State::Incoming(_)
-            | State::Closing => None,
-        });
-        for leg in legs {
+        for leg in strays.iter_mut().chain(self.legs_mut()) {
             if leg.is_asking(id) {
                 parcels = leg.handle_routed(cx, result);
                 break;
@@ -225,10 +226,10 @@ impl Call {
                 self.handle_in_session(now, cx, txn, request, flow);
             }
             State::Incoming(incoming) if incoming.leg.remote_tag() == tag => {
-                self.handle_in_ringing(now, cx, txn, &request, flow);
+                self.handle_in_ringing(now, cx, txn, request, flow);
             }
-            State::Calling(calling) if request.method == Method::Bye && calling.early.contains_key(&tag) => {
-                cx.respond(now, txn, &request, StatusCode::OK, self);
+            State::Calling(calling) if calling.early.contains_key(&tag) => {
+                self.handle_in_early(now, cx, txn, request, flow);
             }
             State::Established(_)
             | State::Answered(_)
@@ -253,8 +254,10 @@ impl Call {
             self.handle_invite_response(now, cx, response, flow);
         } else if self.byes.contains_key(&txn) {
             self.handle_bye_response(now, cx, txn, &response, flow);
-        } else if let State::Established(_) = &self.state {
+        } else if self.is_change(txn) {
             self.handle_change_response(now, cx, txn, response, flow);
+        } else if let State::Established(_) = &self.state {
+            self.acknowledge_again(now, cx, &response);
         } else if response.status.is_success() {
             self.acknowledge_stray(now, cx, &response);
         }
@@ -263,8 +266,8 @@ impl Call {
     fn handle_failed(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, error: TxnError) {
         if self.invite.as_ref().is_some_and(|invite| invite.txn == txn) {
             self.handle_invite_failed(now, cx, error);
-        } else if let Some(bye) = self.byes.remove(&txn) {
-            self.handle_usage_failed(cx, &bye.request, error);
+        } else if let Some(asked) = self.byes.remove(&txn) {
+            self.handle_unanswered(now, cx, &asked, error);
         } else {
             self.handle_change_failed(now, cx, txn, error);
         }
@@ -284,12 +287,8 @@ impl Call {
                     self.send_invite(now, cx, body, LastWord::Yes);
                     Ok(())
                 }
-                State::Established(_) => self.send_change(now, cx, body),
-                State::Routing { .. }
-                | State::Calling(_)
-                | State::Incoming(_)
-                | State::Answered(_)
-                | State::Closing => Err(self.wrong_state()),
+                State::Established(_) | State::Calling(_) | State::Incoming(_) => self.send_change(now, cx, body),
+                State::Routing { .. } | State::Answered(_) | State::Closing => Err(self.wrong_state()),
             },
             CallCommand::TryOffer { body } => match &self.state {
                 State::Offering { .. } => {
@@ -353,6 +352,24 @@ impl Call {
         Ok(())
     }
 
+    /// The headers that every request of a call gets besides those of its dialog.
+    fn decorate(&self, request: &mut Request, contact: Option<&NameAddr>) {
+        if let Some(contact) = contact {
+            request.headers.set(HeaderName::CONTACT, contact.to_string());
+        }
+        if matches!(request.method, Method::Invite | Method::Update) {
+            request.headers.set(HeaderName::ALLOW, ALLOW);
+            request.headers.set(HeaderName::SUPPORTED, self.rules.supported());
+        }
+        request.headers.set(HeaderName::USER_AGENT, self.user_agent.clone());
+    }
+
+    /// What we can, in a response that makes or keeps a dialog.
+    fn describe(&self, response: &mut Response) {
+        response.headers.set(HeaderName::ALLOW, ALLOW);
+        response.headers.set(HeaderName::SUPPORTED, self.rules.supported());
+    }
+
     /// Tells the owner; what is left are open transactions.
     fn end(&mut self, cx: &mut Cx<'_, '_>, by: EndedBy, cause: EndCause) {
         self.state = State::Closing;
@@ -401,6 +418,11 @@ fn from_tag(request: &Request) -> String {
     request.headers.from().ok().and_then(|from| from.tag().map(str::to_owned)).unwrap_or_default()
 }
 
+/// The tag of whoever gets a request, or sends a response.
+fn to_tag(headers: &Headers) -> String {
+    headers.to().ok().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default()
+}
+
 /// The Contact under which a dialog reaches us at `local`.
 pub(crate) fn contact(user: Option<&str>, local: SocketAddr, protocol: Protocol) -> NameAddr {
     let uri = Uri::sip(user, crate::sip::message::Host::Ip(local.ip())).with_port(local.port());
@@ -427,15 +449,4 @@ pub(crate) const fn fault_name(fault: StreamFault) -> &'static str {
         StreamFault::Reset => "reset",
         StreamFault::Overflow => "overflow",
     }
-}
-
-/// The headers that every request of a call gets besides those of its dialog.
-fn decorate(request: &mut Request, contact: Option<&NameAddr>, user_agent: &str) {
-    if let Some(contact) = contact {
-        request.headers.set(HeaderName::CONTACT, contact.to_string());
-    }
-    if request.method == Method::Invite {
-        request.headers.set(HeaderName::ALLOW, ALLOW);
-    }
-    request.headers.set(HeaderName::USER_AGENT, user_agent);
 }

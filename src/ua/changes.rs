@@ -40,6 +40,8 @@ pub(super) struct Changes {
     /// What media was told last: nothing of ours may be heard.
     silent: bool,
     asking: Asking,
+    /// The offer only says again what holds (RFC 4028).
+    refreshing: bool,
     tries: u8,
 }
 
@@ -81,6 +83,13 @@ impl Changes {
         if let Asking::Asked(_) = self.asking {
             self.said = self.held;
             self.asking = self.due(Instant::ZERO);
+        }
+    }
+
+    /// The session is to be offered again as it is.
+    pub(super) fn refresh(&mut self, now: Instant) {
+        if self.asking == Asking::Nothing {
+            (self.asking, self.refreshing) = (Asking::Due(now), true);
         }
     }
 
@@ -156,7 +165,7 @@ impl Ua {
             return;
         }
         line.changes.hold = on;
-        line.changes.tries = 0;
+        (line.changes.tries, line.changes.refreshing) = (0, false);
         match line.changes.asking {
             Asking::Asked(_) => {}
             // Nothing, if the user has thought better of it before the peer was told.
@@ -189,12 +198,19 @@ impl Ua {
         if !matches!(line.stage, Stage::Talking) || line.changes.deadline().is_none_or(|at| at > now) {
             return;
         }
-        let told = line.offer_change().is_some_and(|body| {
-            self.with_calls(|calls, core| calls.command(now, core, call, CallCommand::Offer { body })).is_ok()
-        });
-        if !told && let Some(line) = self.lines.get_mut(&call) {
-            // A change of the peer's is under way, or its ACK is: after it.
-            line.changes.asking = Asking::Due(now + BUSY);
+        // A change of the peer's is under way, or its ACK is: after it.
+        let again = Asking::Due(now + BUSY);
+        let refreshing = line.changes.refreshing;
+        let Some(body) = line.offer_change() else {
+            line.changes.asking = again;
+            return;
+        };
+        let told = self.with_calls(|calls, core| calls.command(now, core, call, CallCommand::Offer { body }));
+        if told.is_err()
+            && let Some(line) = self.lines.get_mut(&call)
+        {
+            line.roll_back();
+            (line.changes.asking, line.changes.refreshing) = (again, refreshing);
         }
     }
 
@@ -202,14 +218,18 @@ impl Ua {
     pub(super) fn change_agreed(&mut self, now: Instant, call: CallHandle) {
         let Some(line) = self.lines.get_mut(&call) else { return };
         line.settle_changes(now, true);
+        let refreshed = std::mem::take(&mut line.changes.refreshing);
         self.apply_current_plan(call);
-        self.tell_change(call);
+        if !refreshed {
+            self.tell_change(call);
+        }
         self.offer_change(now, call);
         self.refer_when_held(now, call);
     }
 
     pub(super) fn tell_change(&mut self, call: CallHandle) {
-        let Some(line) = self.lines.get(&call) else { return };
+        let talking = |line: &&Line| matches!(line.stage, Stage::Talking);
+        let Some(line) = self.lines.get(&call).filter(talking) else { return };
         let (audio, held, held_by_peer) = (line.audio_info(), line.changes.held, line.changes.held_by_peer);
         self.emit(Event::CallChanged { call, audio, held, held_by_peer });
     }
@@ -231,6 +251,9 @@ impl Ua {
             return;
         }
         (changes.asking, changes.hold, changes.tries) = (Asking::Nothing, changes.held, 0);
+        if std::mem::take(&mut changes.refreshing) {
+            return;
+        }
         let failure = line.about.change_refused(status);
         self.fit_mute(call);
         self.emit(Event::CallChangeRefused { call, failure });

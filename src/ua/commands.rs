@@ -140,6 +140,7 @@ impl Ua {
             answer_timeout: Some(self.config.call.answer_timeout),
             redirects: self.config.call.redirects,
             headers,
+            rules: self.config.call.rules,
         };
         let own = config.map_or_else(|| self.config.default_audio.clone(), |config| config.audio.clone());
         let mut line = Line::new(now, &mut self.rng, Stage::Calling, own, about);

@@ -201,6 +201,9 @@ impl About {
                 self.unreachable(*error, *peer, *protocol, &Method::Invite)
             }
             EndCause::Login { error, response, .. } => self.login(error, response),
+            EndCause::SessionExpired { seconds } => {
+                self.failure("call.session-expired").with("seconds", seconds.to_string())
+            }
             EndCause::NoAck => self.failure("call.broken").with("cause", "our answer was never acknowledged"),
             EndCause::Broken(cause) => self.failure("call.broken").with("cause", printable(cause)),
             EndCause::Fault => self.fault(),

@@ -16,7 +16,9 @@ use crate::id::{AccountId, CallHandle, RequestId};
 use crate::media::codec;
 use crate::media::command::MediaStats;
 use crate::rng::Rng;
-use crate::sdp::plan::{Direction, MediaPlan, Remote};
+use crate::sdp::plan::{
+    Direction, MediaKind, MediaPlan, NegotiatedCodec, PayloadTypes, Protection, Remote, StreamPlan, TransportPlan,
+};
 use crate::sdp::{MediaEncryption, NegotiationError, Negotiator, Sdp, SdpError, Wish, remote_of};
 use crate::time::{Duration, Instant};
 pub(super) use encryption::Signalling;
@@ -41,11 +43,18 @@ pub(super) struct Line {
     pub(super) changes: Changes,
     /// Our offer went out in a 2xx: its answer comes with the ACK.
     pub(super) offered_late: bool,
+    /// Our offer went out while it rings, and its answer comes with the PRACK.
+    pub(super) offered_early: bool,
     negotiator: Negotiator,
     forks: BTreeMap<LegId, Fork>,
     signalling: Signalling,
     /// What we offered in the clear with keys beside it was refused: now nothing but SRTP is offered.
     insists: bool,
+    /// The fork whose early sound is heard.
+    listened: Option<LegId>,
+    /// The session is open without our source, which waits for the answer.
+    pub(super) sourceless: bool,
+    pub(super) ringback: bool,
     pub(super) plan: Option<MediaPlan>,
     /// When the user is told that we ended it: why, if it was not the user.
     pub(super) verdict: Option<(EndedBy, Failure)>,
@@ -132,10 +141,14 @@ impl Line {
             stage,
             changes: Changes::default(),
             offered_late: false,
+            offered_early: false,
             negotiator: Negotiator::new(session_id, "-").with_keys(rng.bytes()),
             forks: BTreeMap::new(),
             signalling: Signalling::Clear,
             insists: false,
+            listened: None,
+            sourceless: false,
+            ringback: false,
             plan: None,
             verdict: None,
             stats: None,
@@ -243,20 +256,55 @@ impl Line {
         Ok(sdp.encode())
     }
 
-    /// A fork's early answer: what may be heard of it. Nothing of ours is sent before the call is answered (threats C16).
+    /// A fork's early answer: what may be heard of it, if it is the one that is listened to. Nothing of ours is sent before
+    /// the call is answered (threats C16).
     pub(super) fn early_answer(&mut self, leg: LegId, body: &[u8]) -> Option<MediaPlan> {
         if self.forks.contains_key(&leg) || self.forks.len() >= 16 {
             return None;
         }
         let mut negotiator = self.negotiator.clone();
         let plan = negotiator.handle_answer(Sdp::parse(body).ok()?).ok()?;
-        let mut heard = plan.clone();
-        for stream in &mut heard.streams {
-            stream.direction = Direction::from_halves(false, stream.direction.receives());
+        self.forks.insert(leg, Fork { negotiator, plan: plan.clone() });
+        let listened = *self.listened.get_or_insert(leg) == leg;
+        listened.then(|| listening(plan))
+    }
+
+    /// A fork is over: what is heard now, if that changes. The next one that has sound, or nothing.
+    pub(super) fn end_fork(&mut self, leg: LegId) -> Option<MediaPlan> {
+        self.forks.remove(&leg);
+        if self.listened != Some(leg) {
+            return None;
         }
-        let first = self.forks.is_empty();
-        self.forks.insert(leg, Fork { negotiator, plan });
-        first.then_some(heard)
+        let next = self.forks.iter().next();
+        self.listened = next.map(|(leg, _)| *leg);
+        next.map(|(_, fork)| listening(fork.plan.clone())).or_else(|| self.idle_plan())
+    }
+
+    /// A session that neither sends nor hears: for the tones that we make ourselves.
+    pub(super) fn idle_plan(&self) -> Option<MediaPlan> {
+        let spec = self.audio.capabilities.codecs.first()?;
+        let pt = spec.static_pt.unwrap_or(96);
+        let codec = NegotiatedCodec {
+            name: spec.name.to_owned(),
+            clock_rate: spec.clock_rate,
+            channels: spec.channels,
+            pt: PayloadTypes { send: pt, recv: pt },
+            send_fmtp: String::new(),
+            recv_fmtp: String::new(),
+        };
+        let stream = StreamPlan {
+            index: 0,
+            transport: 0,
+            kind: MediaKind::Audio,
+            direction: Direction::Inactive,
+            receive: vec![codec.clone()],
+            codec,
+            dtmf: None,
+            ptime: self.audio.capabilities.ptime,
+        };
+        let transport =
+            TransportPlan { lease: self.lease()?, remote: Remote::None, protection: Protection::None, rtcp_mux: false };
+        Some(MediaPlan { transports: vec![transport], streams: vec![stream] })
     }
 
     /// The answer that counts. A second description in the 2xx outdoes an early one.
@@ -278,9 +326,28 @@ impl Line {
         self.plan.is_some() && !self.negotiator.has_local_offer()
     }
 
+    /// Whether an offer has its answer, and none waits.
+    pub(super) const fn is_agreed(&self) -> bool {
+        self.plan.is_some() && !self.negotiator.has_pending_offer()
+    }
+
+    /// The callee changes its early session (RFC 3311): our answer, and what may be heard now.
+    pub(super) fn answer_fork(&mut self, leg: LegId, body: &[u8]) -> Result<(Vec<u8>, Option<MediaPlan>), OfferError> {
+        let lease = self.lease().ok_or(OfferError::NoSockets)?;
+        let wish = Self::wish(&self.audio, lease, self.changes.answered(), self.encryption()?);
+        let Some(fork) = self.forks.get_mut(&leg) else { return Err(NegotiationError::NoOffer.into()) };
+        let mut negotiator = fork.negotiator.clone();
+        negotiator.handle_offer(Sdp::parse(body)?)?;
+        let (sdp, plan) = negotiator.answer(&wish)?;
+        *fork = Fork { negotiator, plan: plan.clone() };
+        let heard = (self.listened == Some(leg)).then(|| listening(plan));
+        Ok((sdp.encode(), heard))
+    }
+
     /// The call is placed anew: what early dialogs said holds no longer.
     pub(super) fn forget_forks(&mut self) {
         self.forks.clear();
+        self.listened = None;
     }
 
     /// The offer under way came to nothing.
@@ -342,6 +409,14 @@ impl Line {
             stats: self.stats.clone(),
         }
     }
+}
+
+/// What may be heard of a plan; nothing of ours is sent before the call is answered (threats C16).
+fn listening(mut plan: MediaPlan) -> MediaPlan {
+    for stream in &mut plan.streams {
+        stream.direction = Direction::from_halves(false, stream.direction.receives());
+    }
+    plan
 }
 
 /// Whole milliseconds.

@@ -25,7 +25,7 @@ mod target;
 mod tests;
 mod transfer;
 
-pub use account::{AccountConfig, AudioConfig, CallConfig, TransferPolicy, UaConfig};
+pub use account::{AccountConfig, AudioConfig, CallConfig, Reliable, Rules, TransferPolicy, UaConfig};
 
 use crate::api::{AccountState, CallSummary, Command, CommandError, Event, Reply, Snapshot};
 use crate::engine::{

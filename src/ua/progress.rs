@@ -1,7 +1,7 @@
 //! What happens in a call, made into sound and into events for the clients.
 
 use super::Ua;
-use super::call::{CallCommand, CallEvent, Ending, OfferId, status};
+use super::call::{CallCommand, CallEvent, Ending, LegId, OfferId, status};
 use super::line::{CLOSING, Line, Offer, Signalling, Sound, Stage, millis};
 use crate::api::{EndedBy, Event, Failure};
 use crate::engine::Output;
@@ -31,12 +31,13 @@ impl Ua {
                 line.forget_forks();
                 self.want_lease(now, call, local.ip());
             }
-            CallEvent::Offer { id, body, local } => match &mut line.stage {
+            CallEvent::Offer { id, body, local, leg } => match &mut line.stage {
+                Stage::Calling => self.answer_early_change(now, call, id, leg, &body),
                 Stage::Arriving { offer, .. } => {
                     *offer = Offer { id, body: Some(body) };
                     self.want_lease(now, call, local.ip());
                 }
-                Stage::Calling | Stage::Ringing { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. } => {
+                Stage::Ringing { .. } | Stage::Answered | Stage::Talking | Stage::Ending { .. } => {
                     self.answer_change(now, call, id, Some(&body))
                 }
             },
@@ -60,7 +61,10 @@ impl Ua {
                     if matches!(line.stage, Stage::Talking) {
                         line.settle_changes(now, true);
                     }
-                    self.apply_current_plan(call);
+                    // Nothing sounds before somebody has answered (threats C16); ours is told next that it is up.
+                    if matches!(line.stage, Stage::Answered | Stage::Talking) {
+                        self.apply_current_plan(call);
+                    }
                 }
                 Err(error) => {
                     let failure = line.about.unusable(&error);
@@ -68,7 +72,16 @@ impl Ua {
                     self.give_up(now, call, failure);
                 }
             },
+            CallEvent::EarlyEnded { leg } => {
+                if let Some(plan) = line.end_fork(leg) {
+                    self.apply_plan(call, plan);
+                }
+            }
             CallEvent::Ringing { status, .. } => {
+                if status.code() == 180 {
+                    self.ring_back(call);
+                }
+                let Some(line) = self.lines.get(&call) else { return };
                 let after_ms = millis(now.since(line.since));
                 self.emit(Event::CallRinging { call, code: status.code(), after_ms });
             }
@@ -89,6 +102,12 @@ impl Ua {
                 }
             }
             CallEvent::OfferRefused { status, retry_after } => self.change_refused(now, call, status, retry_after),
+            CallEvent::OfferDue => {
+                line.changes.refresh(now);
+                self.offer_change(now, call);
+            }
+            // The offer of our INVITE goes on beside the changes of early dialogs.
+            CallEvent::ChangeDone if matches!(line.stage, Stage::Calling) => {}
             CallEvent::ChangeDone => {
                 line.roll_back();
                 self.tell_change(call);
@@ -124,8 +143,24 @@ impl Ua {
         if accepted && told.is_ok() && body.is_some() {
             if let Some(line) = self.lines.get_mut(&call) {
                 line.settle_changes(now, false);
+                if line.is_ringing_here() {
+                    return;
+                }
             }
             self.apply_current_plan(call);
+        }
+    }
+
+    /// A callee who rings changes what may be heard of it.
+    fn answer_early_change(&mut self, now: Instant, call: CallHandle, id: OfferId, leg: LegId, body: &[u8]) {
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        let (command, heard) = match line.answer_fork(leg, body) {
+            Ok((body, plan)) => (CallCommand::Answer { id, body }, plan),
+            Err(error) => (CallCommand::Refuse { id, status: status(error.status()) }, None),
+        };
+        let told = self.with_calls(|calls, core| calls.command(now, core, call, command));
+        if let Some(plan) = heard.filter(|_| told.is_ok()) {
+            self.apply_plan(call, plan);
         }
     }
 

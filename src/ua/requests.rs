@@ -62,11 +62,7 @@ impl Ping {
 impl Ua {
     pub(super) fn handle_request(&mut self, now: Instant, txn: TxnId, request: Request, flow: Flow) {
         let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
-        let judged = if in_dialog {
-            Err(Refusal::new(status(481)))
-        } else {
-            screen::outside_dialog(&request).and_then(|()| self.admit(&request, &flow))
-        };
+        let judged = if in_dialog { Err(Refusal::new(status(481))) } else { self.screened(&request, &flow) };
         match (judged, &request.method) {
             (Err(refusal), _) => self.refuse(now, txn, &request, &refusal),
             (Ok(account), Method::Invite) => match self.named(&request, &flow) {
@@ -76,12 +72,24 @@ impl Ua {
             (Ok(_), _) => {
                 let welcome = Refusal::new(StatusCode::OK)
                     .with(HeaderName::ALLOW, ALLOW)
+                    .with(HeaderName::SUPPORTED, self.config.call.rules.supported())
                     .with(HeaderName::ACCEPT, SDP)
                     .with(HeaderName::ACCEPT_ENCODING, "identity")
                     .with(HeaderName::ACCEPT_LANGUAGE, "en");
                 self.refuse(now, txn, &request, &welcome);
             }
         }
+    }
+
+    /// The rules of the RFCs, then our own.
+    fn screened(&self, request: &Request, flow: &Flow) -> Result<Option<AccountId>, Refusal> {
+        let rules = &self.config.call.rules;
+        screen::outside_dialog(request, rules)?;
+        let account = self.admit(request, flow)?;
+        if request.method == Method::Invite {
+            screen::invite(request, rules)?;
+        }
+        Ok(account)
     }
 
     /// Whom a request is for, or why it is not taken: our own rules after those of the RFC.
@@ -150,6 +158,7 @@ impl Ua {
             user_agent: self.config.user_agent.clone(),
             ring_timeout: Some(self.config.call.ring_timeout),
             stay_on_flow: is_behind_nat(&request, &flow),
+            rules: self.config.call.rules,
         };
         let config = account.and_then(|id| self.account(id));
         let about = About {

@@ -1,10 +1,7 @@
 //! The checks of a new request in the order of RFC 3261 §8.2, for whoever answers requests.
 
-use super::call::{ALLOW, SDP, status};
+use super::call::{ALLOW, Reliable, Rules, SDP, status};
 use crate::sip::message::{EventPackage, HeaderName, Method, Request, Response, Scheme, StatusCode};
-
-/// Extensions that a request may require of a phone.
-const KNOWN: [&str; 1] = ["replaces"];
 
 /// How a request is refused: the status and the headers that tell the peer why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,27 +39,38 @@ impl Refusal {
 ///
 /// # Errors
 /// How to refuse it.
-pub fn outside_dialog(request: &Request) -> Result<(), Refusal> {
+pub fn outside_dialog(request: &Request, rules: &Rules) -> Result<(), Refusal> {
     match &request.method {
         Method::Invite | Method::Options | Method::Ack | Method::Cancel => {}
-        Method::Bye => return Err(Refusal::new(status(481))),
+        Method::Bye | Method::Update | Method::Prack => return Err(Refusal::new(status(481))),
         Method::Notify => return Err(outside_notify(request)),
         // Threats C6: nobody makes us call from outside a call.
         Method::Refer => return Err(Refusal::new(status(403))),
-        Method::Register
-        | Method::Info
-        | Method::Update
-        | Method::Prack
-        | Method::Message
-        | Method::Subscribe
-        | Method::Publish => return Err(Refusal::new(status(405)).with(HeaderName::ALLOW, ALLOW)),
+        Method::Register | Method::Info | Method::Message | Method::Subscribe | Method::Publish => {
+            return Err(Refusal::new(status(405)).with(HeaderName::ALLOW, ALLOW));
+        }
         Method::Other(_) => return Err(Refusal::new(status(501)).with(HeaderName::ALLOW, ALLOW)),
     }
     match request.uri.scheme {
         Scheme::Sip | Scheme::Sips | Scheme::Tel => {}
         Scheme::Other(_) => return Err(Refusal::new(status(416))),
     }
-    body_and_extensions(request)
+    body_and_extensions(request, rules)
+}
+
+/// What an INVITE that begins a call must ask for: reliable provisional responses, where the config requires them (421,
+/// §21.4.16), and a session interval that is not too small (422, RFC 4028 §9).
+///
+/// # Errors
+/// How to refuse it.
+pub fn invite(request: &Request, rules: &Rules) -> Result<(), Refusal> {
+    let able = [HeaderName::SUPPORTED, HeaderName::REQUIRE]
+        .iter()
+        .any(|name| super::call::lists(&request.headers, name, "100rel"));
+    if rules.reliable == Reliable::Required && !able {
+        return Err(Refusal::new(status(421)).with(HeaderName::REQUIRE, "100rel"));
+    }
+    super::call::interval_refusal(rules, request).map_or(Ok(()), Err)
 }
 
 /// A NOTIFY that belongs to no subscription (RFC 6665 §4.1.3): 489 for what we never subscribe to, else 481.
@@ -77,9 +85,9 @@ fn outside_notify(request: &Request) -> Refusal {
 ///
 /// # Errors
 /// How to refuse it.
-pub fn body_and_extensions(request: &Request) -> Result<(), Refusal> {
+pub fn body_and_extensions(request: &Request, rules: &Rules) -> Result<(), Refusal> {
     let mut required = request.headers.tokens(&HeaderName::REQUIRE);
-    required.retain(|option| !KNOWN.iter().any(|known| option.eq_ignore_ascii_case(known)));
+    required.retain(|tag| !rules.knows(tag));
     if !required.is_empty() {
         return Err(Refusal::new(status(420)).with(HeaderName::UNSUPPORTED, required.join(", ")));
     }

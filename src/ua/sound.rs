@@ -4,10 +4,10 @@ use super::Ua;
 use super::call::{CallCommand, status};
 use super::line::{Line, OfferError, Sound, Stage};
 use super::progress::media_of;
-use crate::api::{AudibleTo, Event, Failure};
+use crate::api::{AudibleTo, AudioRoute, Event, Failure};
 use crate::engine::{Lease, NoLease, Output};
 use crate::id::{CallHandle, RequestId};
-use crate::media::command::{AudioSource, MediaCommand, MediaEvent, Route};
+use crate::media::command::{AudioSink, AudioSource, MediaCommand, MediaEvent, Route};
 use crate::sdp::NegotiationError;
 use crate::sdp::plan::MediaPlan;
 use crate::time::Instant;
@@ -66,6 +66,7 @@ impl Ua {
     fn ring(&mut self, now: Instant, call: CallHandle) {
         let Some(line) = self.lines.get_mut(&call) else { return };
         let Stage::Arriving { offer, from, display, to } = &line.stage else { return };
+        let late = offer.body.is_none();
         let (offer, from, display, to) = (offer.clone(), from.clone(), display.clone(), to.clone());
         if let Some(body) = &offer.body
             && let Err(error) = line.take_offer(body)
@@ -91,7 +92,12 @@ impl Ua {
             self.answer_now(now, call);
             return;
         }
-        let ringing = CallCommand::Progress { status: status(180), body: None };
+        // Where provisional responses must be reliable, the first one makes the offer that the INVITE did not.
+        let strict = self.calls.get(call).is_some_and(super::call::Call::is_strict);
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        let body = if late && strict { line.offer().ok() } else { None };
+        line.offered_early = body.is_some();
+        let ringing = CallCommand::Progress { status: status(180), body };
         let _ = self.with_calls(|calls, core| calls.command(now, core, call, ringing));
     }
 
@@ -100,14 +106,20 @@ impl Ua {
         let Some(line) = self.lines.get_mut(&call) else { return };
         let Stage::Ringing { offer, .. } = &line.stage else { return };
         let (id, late) = (offer.id, offer.body.is_none());
-        let answer = if late { line.offer() } else { line.answer() };
+        let answer = match (late, line.offered_early) {
+            // The offer is out, and its answer here or on the way.
+            (true, true) => Ok(Vec::new()),
+            (true, false) => line.offer(),
+            (false, _) => line.answer(),
+        };
         match answer {
             Ok(body) => {
                 line.stage = Stage::Answered;
                 line.offered_late = late;
+                let agreed = !late || line.is_agreed();
                 let answer = CallCommand::Answer { id, body };
                 let told = self.with_calls(|calls, core| calls.command(now, core, call, answer));
-                if told.is_ok() && !late {
+                if told.is_ok() && agreed {
                     self.apply_current_plan(call);
                 }
             }
@@ -139,7 +151,9 @@ impl Ua {
         let command = match line.sound {
             Sound::Leased(lease) => {
                 line.sound = Sound::Open(lease);
-                let route = Route::Local { source: line.route.source.clone(), sink: line.route.sink.clone() };
+                line.sourceless = matches!(line.stage, Stage::Calling);
+                let source = if line.sourceless { AudioSource::None } else { line.route.source.clone() };
+                let route = Route::Local { source, sink: line.route.sink.clone() };
                 let mut settings = line.audio.settings.clone();
                 settings.media_timeout = timeout;
                 MediaCommand::Open { plan, route, settings }
@@ -147,7 +161,29 @@ impl Ua {
             Sound::Open(_) => MediaCommand::SetPlan(plan),
             Sound::None | Sound::Asked { .. } | Sound::Closing { .. } => return,
         };
-        self.out.push_back(Output::Media(media_of(call), command));
+        let up = !matches!(line.stage, Stage::Calling);
+        // What we say begins with the answer: a file would have been half over.
+        let source = (up && std::mem::take(&mut line.sourceless)).then(|| line.route.clone());
+        let silenced = up && std::mem::take(&mut line.ringback);
+        let route = source.map(|AudioRoute { source, sink }| MediaCommand::Route(Route::Local { source, sink }));
+        let silence = silenced.then_some(MediaCommand::Ringback(false));
+        let commands = silence.into_iter().chain(route).chain([command]);
+        self.out.extend(commands.map(|command| Output::Media(media_of(call), command)));
+    }
+
+    /// The callee's phone rings: somebody who listens hears that, until the callee's own sound comes (RFC 3960 §3.2).
+    pub(super) fn ring_back(&mut self, call: CallHandle) {
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        let heard = matches!(line.route.sink, AudioSink::Device(_) | AudioSink::DeviceAndFile(..));
+        if !heard || std::mem::replace(&mut line.ringback, true) {
+            return;
+        }
+        if matches!(line.sound, Sound::Leased(_))
+            && let Some(plan) = line.idle_plan()
+        {
+            self.apply_plan(call, plan);
+        }
+        self.out.push_back(Output::Media(media_of(call), MediaCommand::Ringback(true)));
     }
 
     /// Says so when the keys of a call were readable on the way (threats D4).
@@ -184,6 +220,8 @@ impl Ua {
             }
             MediaEvent::DtmfSent => Event::DtmfSent { call },
             MediaEvent::SourceEnded => Event::SourceEnded { call },
+            // Figures are of calls that are up.
+            MediaEvent::Stats(_) if matches!(line.stage, Stage::Calling) => return,
             MediaEvent::Stats(audio) => {
                 line.stats = Some(audio.clone());
                 Event::Stats { call, audio }

@@ -305,6 +305,8 @@ impl Ua {
             | CallEvent::OfferWanted { .. }
             | CallEvent::Answer { .. }
             | CallEvent::OfferRefused { .. }
+            | CallEvent::OfferDue
+            | CallEvent::EarlyEnded { .. }
             | CallEvent::ChangeDone
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => return,

@@ -197,7 +197,7 @@ fn what_we_cannot_take_is_refused_in_the_order_of_the_rfc() {
         ("INVITE", "REGISTER", "405", "Allow", bellwire::ua::call::ALLOW),
         ("INVITE", "FROBNICATE", "501", "", ""),
         ("INVITE sip:", "INVITE urn:", "416", "", ""),
-        ("Contact:", "Require: 100rel, teleport\r\nContact:", "420", "Unsupported", "100rel, teleport"),
+        ("Contact:", "Require: 100rel, teleport\r\nContact:", "420", "Unsupported", "teleport"),
         ("application/sdp", "text/html", "415", "Accept", "application/sdp"),
         ("Content-Type", "Content-Encoding: gzip\r\nContent-Type", "415", "Accept-Encoding", "identity"),
         ("SIP/2.0\r\n", "SIP/3.0\r\n", "505", "", ""),

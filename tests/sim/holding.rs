@@ -95,6 +95,33 @@ fn we_hold_and_resume_and_the_peer_hears_silence_meanwhile() {
 }
 
 #[test]
+fn after_a_long_hold_both_sides_are_heard_again_at_once() {
+    let (mut world, alice, bob) = two_phones(42);
+    world.microphone(alice, 440.0);
+    world.microphone(bob, 1000.0);
+    let call = world.dial(alice, "sip:bob@10.0.0.2");
+    let theirs = incoming(&mut world, bob);
+    world.command(bob, Command::Answer { call: theirs, audio: None }).unwrap();
+    world.run_until(alice, answered);
+    world.run_for(secs(2));
+    world.command(alice, Command::Hold { call }).unwrap();
+    world.run_until(bob, holds(false, true));
+    world.command(bob, Command::Hold { call: theirs }).unwrap();
+    world.run_until(bob, holds(true, true));
+    world.run_for(secs(400));
+    world.command(bob, Command::Resume { call: theirs }).unwrap();
+    world.run_until(bob, holds(false, true));
+    world.command(alice, Command::Resume { call }).unwrap();
+    world.run_until(bob, holds(false, false));
+    world.run_for(secs(3));
+    assert!(world.heard(bob).snr_db(440.0, 2.0) > 25.0);
+    assert!(world.heard(alice).snr_db(1000.0, 2.0) > 25.0);
+    world.command(alice, Command::HangUp { call }).unwrap();
+    world.run_until(bob, ended);
+    world.assert_quiet();
+}
+
+#[test]
 fn versions_rise_by_one_with_each_hold_and_resume() {
     let (mut scene, call, _) = Scene::answered(phone());
     let mut versions = Vec::new();

@@ -18,7 +18,7 @@ use crate::media::command::{AudioSink, AudioSource};
 use crate::sdp::MediaEncryption;
 use crate::sdp::plan::Suite;
 use crate::time::Duration;
-use crate::ua::TransferPolicy;
+use crate::ua::{Reliable, TransferPolicy};
 pub use findings::{Finding, Severity};
 pub use password::PasswordSource;
 use read::{Layer, Reader};
@@ -166,6 +166,12 @@ pub struct Call {
     pub srtp_suites: Vec<Suite>,
     /// What becomes of a far end's wish that we call somebody else.
     pub transfer_policy: TransferPolicy,
+    /// Reliable provisional responses (RFC 3262).
+    pub reliable_provisional: Reliable,
+    /// The session interval to ask for (RFC 4028); 0: none.
+    pub session_timer: Duration,
+    /// The least session interval to take.
+    pub session_timer_min: Duration,
 }
 
 /// `[network]`

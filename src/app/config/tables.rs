@@ -13,7 +13,7 @@ use crate::sdp::MediaEncryption;
 use crate::sdp::plan::Suite;
 use crate::secret::Secret;
 use crate::time::Duration;
-use crate::ua::TransferPolicy;
+use crate::ua::{Reliable, TransferPolicy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use toml::de::DeValue;
 
@@ -158,6 +158,9 @@ pub(crate) fn show_sink(sink: &AudioSink) -> String {
 fn call<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Call {
     let mut t = r.table(root, "call");
     let long = (Duration::from_secs(1), Duration::from_secs(3600));
+    let day = Duration::from_secs(86_400);
+    let least = (Duration::from_secs(90), day);
+    let kinds = [("off", Reliable::Off), ("supported", Reliable::Supported), ("required", Reliable::Required)];
     let call = Call {
         max: to(r.number(&mut t, "max", 4, 0..=100_000)),
         hold_others: r.flag(&mut t, "hold_others", true),
@@ -174,6 +177,9 @@ fn call<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Call {
             &[("ask", TransferPolicy::Ask), ("allow", TransferPolicy::Allow), ("deny", TransferPolicy::Deny)],
             &[],
         ),
+        reliable_provisional: r.choice(&mut t, "reliable_provisional", Reliable::Supported, &kinds, &[]),
+        session_timer: r.span(&mut t, "session_timer", Duration::from_secs(1800), (Duration::ZERO, day)).0,
+        session_timer_min: r.span(&mut t, "session_timer_min", Duration::from_secs(90), least).0,
     };
     for key in ["wait_tone", "record"] {
         r.not_built(&mut t, key, if key == "record" { "; `--record FILE` can" } else { "" });

@@ -305,6 +305,14 @@ The SIP messages show which."
     [Command("bellwire explain {code|500}", "")];
     "The server or the other phone answered with an error of its own. The code says which."
 
+    "call.session-expired" NotReached Error:
+    "{peer|the other side} gave no sign of life any more; the call was ended";
+    "the session interval of {seconds|1800} s passed without the refresh that was agreed";
+    [Command("bellwire ping {server|pbx.example.org}", ""),
+     Key("call", "session_timer = \"1h\"", "asks for fewer signs of life")];
+    "Both sides agreed to confirm the call now and then (RFC 4028), so that one whose other end has vanished does not last for ever. The
+confirmation did not come."
+
     "call.change-refused" OtherSip Warning:
     "{peer|the other side} did not agree to the change; the call goes on as it was";
     "answered {code|an error} {reason|}";

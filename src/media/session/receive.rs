@@ -92,6 +92,9 @@ impl MediaSession {
         };
         if stream.plan.direction.receives() {
             let (id, now) = (self.id, turn.now);
+            if let Some(ringback) = &mut stream.ringback {
+                ringback.hear(now);
+            }
             stream.incoming.handle_packet(now, &packet, |event| turn.events.push_back((id, event)));
             stream.align(now);
         }

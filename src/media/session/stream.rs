@@ -55,6 +55,7 @@ impl Stream {
             control: Control::new(now, turn.rng),
             feed: Feed::Nothing,
             sink: None,
+            ringback: None,
             echo: None,
             send: SendClock::Pulled,
             next_pull: now.round_up(GRID),
@@ -266,9 +267,11 @@ impl Stream {
     }
 
     fn pull_block(&mut self, turn: &mut Turn<'_>, due: Instant, to: Option<Destination>, muted: bool) {
+        let rate = self.incoming.playout.sample_rate();
         let pcm = self.incoming.pull(turn.now);
         if let Some(sink) = &mut self.sink {
-            sink.write(pcm);
+            let ringing = self.ringback.as_mut().and_then(|ringback| ringback.next(turn.now, rate, pcm.len()));
+            sink.write(ringing.unwrap_or(pcm));
         }
         if !matches!(self.feed, Feed::Echo) {
             return;

@@ -16,6 +16,7 @@ pub(super) fn refusal(cause: &EndCause) -> StatusCode {
         | EndCause::Unreachable { .. }
         | EndCause::Login { .. }
         | EndCause::NoAck
+        | EndCause::SessionExpired { .. }
         | EndCause::Broken(_)
         | EndCause::Fault => StatusCode::TEMPORARILY_UNAVAILABLE,
     }

@@ -34,7 +34,7 @@ impl Bridge {
     /// The caller before the call is up.
     pub(super) fn handle_caller(&mut self, desk: &mut Desk<'_, '_>, event: CallEvent) -> Fate {
         match event {
-            CallEvent::Offer { id, body, local } => {
+            CallEvent::Offer { id, body, local, .. } => {
                 let offer = match Sdp::parse(&body) {
                     Ok(offer) => offer,
                     Err(error) => return self.refuse_caller(desk, error.status()),
@@ -60,6 +60,8 @@ impl Bridge {
             | CallEvent::Ringing { .. }
             | CallEvent::Established { .. }
             | CallEvent::OfferRefused { .. }
+            | CallEvent::OfferDue
+            | CallEvent::EarlyEnded { .. }
             | CallEvent::ChangeDone
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => Fate::Lives,
@@ -86,6 +88,7 @@ impl Bridge {
                 answer_timeout: Some(desk.config.answer_timeout),
                 redirects: 0,
                 headers: Vec::new(),
+                rules: desk.config.rules,
             };
             let call = desk.dial(setup.session, dial);
             setup.forks.push(Side::new(call));
@@ -131,7 +134,9 @@ impl Bridge {
                 Fate::Lives
             }
             CallEvent::OfferRefused { .. }
+            | CallEvent::OfferDue
             | CallEvent::Declined
+            | CallEvent::EarlyEnded { .. }
             | CallEvent::ChangeDone
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => Fate::Lives,

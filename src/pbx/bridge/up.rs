@@ -89,9 +89,17 @@ impl Bridge {
                 }
                 *change = Change::None;
             }
+            // The session as it stands, said again, refreshes it.
+            CallEvent::OfferDue => {
+                if let (Change::None, Some(sent)) = (*change, &near.sent) {
+                    let body = sent.encode();
+                    desk.tell(call, CallCommand::Offer { body });
+                }
+            }
             CallEvent::Routed { .. }
             | CallEvent::Declined
             | CallEvent::Ringing { .. }
+            | CallEvent::EarlyEnded { .. }
             | CallEvent::ChangeDone
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => {}

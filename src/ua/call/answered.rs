@@ -11,7 +11,7 @@ use crate::sip::message::{Request, Response};
 use crate::time::{Duration, Instant};
 
 /// Round-trip estimate of RFC 3261 §17.1.1.1.
-const T1: Duration = Duration::from_millis(500);
+pub(super) const T1: Duration = Duration::from_millis(500);
 /// The longest pause between repetitions.
 const T2: Duration = Duration::from_secs(4);
 

@@ -1,5 +1,6 @@
 //! What the owner of a call says to it and hears from it.
 
+use super::Rules;
 use crate::api::EndedBy;
 use crate::engine::{Flow, Protocol};
 use crate::id::AccountId;
@@ -44,6 +45,8 @@ pub struct Dial {
     pub redirects: u8,
     /// Further headers of the INVITE (Referred-By, Replaces …).
     pub headers: Vec<(HeaderName, String)>,
+    /// Extensions.
+    pub rules: Rules,
 }
 
 /// Where an outgoing INVITE goes first.
@@ -75,12 +78,15 @@ pub struct Accept {
     /// Requests to the peer always go back along the flow that it came on, whatever its Contact says (a PBX, whose
     /// phones may sit behind NAT and must not send it elsewhere).
     pub stay_on_flow: bool,
+    /// Extensions.
+    pub rules: Rules,
 }
 
 /// What an owner tells a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallCommand {
-    /// Our offer: sends the INVITE after [`CallEvent::Routed`], or a re-INVITE in an established call.
+    /// Our offer: sends the INVITE after [`CallEvent::Routed`], a re-INVITE in an established call, or an UPDATE before
+    /// that, once the first offer has been answered reliably.
     Offer {
         /// SDP.
         body: Vec<u8>,
@@ -158,7 +164,7 @@ pub enum CallEvent {
     },
     /// What [`CallCommand::TryOffer`] described was refused. Wants [`CallCommand::Offer`]: another one, along the same way.
     Declined,
-    /// The peer offers: in its INVITE or a re-INVITE.
+    /// The peer offers: in its INVITE, a re-INVITE, an UPDATE or a PRACK.
     Offer {
         /// Names it in the answer.
         id: OfferId,
@@ -166,6 +172,8 @@ pub enum CallEvent {
         body: Vec<u8>,
         /// The address that it came to; its IP is the one to announce.
         local: SocketAddr,
+        /// The dialog that it came in.
+        leg: LegId,
     },
     /// An INVITE or re-INVITE without offer: ours goes out as the body of [`CallCommand::Answer`].
     OfferWanted {
@@ -190,18 +198,25 @@ pub enum CallEvent {
         /// The status.
         status: StatusCode,
     },
+    /// An early dialog is over, while others may go on (199, RFC 6228).
+    EarlyEnded {
+        /// Which dialog.
+        leg: LegId,
+    },
     /// The call is up: a 2xx came, or the ACK for ours. Its answer has come before, if there is one.
     Established {
         /// The dialog that won.
         leg: LegId,
     },
-    /// Our re-INVITE was refused; the session goes on as it was.
+    /// Our change was refused; the session goes on as it was.
     OfferRefused {
         /// Status, 408 and 503 for silence and broken transport.
         status: StatusCode,
         /// 491: both sides offered at once; try again after this time (§14.1).
         retry_after: Option<Duration>,
     },
+    /// The session is to be refreshed by an offer (RFC 4028 §7.4): wants [`CallCommand::Offer`] with what holds now.
+    OfferDue,
     /// The change that we accepted is confirmed by the ACK (with its answer, if ours was the offer, as `Answer`).
     ChangeDone,
     /// The peer wants us to call somebody else (RFC 3515). Wants [`CallCommand::TakeRefer`] or
@@ -302,8 +317,13 @@ pub enum EndCause {
         /// Where it came from.
         flow: Flow,
     },
-    /// Our 2xx was never acknowledged (64·T1).
+    /// Our 2xx, or a reliable provisional response, was never acknowledged (64·T1).
     NoAck,
+    /// Nobody refreshed the session in time (RFC 4028 §10).
+    SessionExpired {
+        /// The interval agreed.
+        seconds: u32,
+    },
     /// The peer broke the rules of dialogs (no Contact, unreadable headers).
     Broken(String),
     /// A mistake of ours: a panic in this call.
@@ -323,6 +343,7 @@ impl EndCause {
             | Self::NoAnswer { .. }
             | Self::NoRoute(_)
             | Self::NoAck
+            | Self::SessionExpired { .. }
             | Self::Broken(_)
             | Self::Fault => None,
         }

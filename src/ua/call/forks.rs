@@ -15,25 +15,43 @@ use crate::time::Instant;
 const MAX_FORKS: usize = 16;
 
 impl Call {
-    pub(super) fn handle_progress(&mut self, cx: &mut Cx<'_, '_>, response: &Response, flow: Flow) {
+    pub(super) fn handle_progress(&mut self, now: Instant, cx: &mut Cx<'_, '_>, response: &Response, flow: Flow) {
         let State::Calling(calling) = &mut self.state else { return };
         let Some(invite) = &self.invite else { return };
         let tag = remote_tag(response);
+        // RFC 6228: this callee will not answer, others may.
+        if response.status.code() == 199 {
+            if let Some(leg) = calling.early.remove(&tag) {
+                cx.emit(CallEvent::EarlyEnded { leg: leg.id });
+            }
+            return;
+        }
         let full = calling.early.len() >= MAX_FORKS;
-        let leg = match calling.early.entry(tag) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
+        let mut leg = match calling.early.remove(&tag) {
+            Some(leg) => leg,
+            None => {
                 let Ok(dialog) = Dialog::uac(&invite.request, response) else { return };
                 if full {
                     return;
                 }
                 let id = super::LegId(self.next_leg);
                 self.next_leg = self.next_leg.wrapping_add(1);
-                entry.insert(Leg::new(id, dialog, flow, self.stay_on_flow))
+                Leg::new(id, dialog, flow, self.stay_on_flow)
             }
         };
-        let leg = leg.id;
-        if let Some(body) = sdp_of(&response.headers, &response.body) {
+        leg.note_abilities(&response.headers);
+        let answered = leg.exchanged;
+        let fresh = self.acknowledge_progress(now, cx, &mut leg, response);
+        let id = leg.id;
+        if let State::Calling(calling) = &mut self.state {
+            calling.early.insert(tag, leg);
+        }
+        if !fresh {
+            return;
+        }
+        let leg = id;
+        // What follows a reliable answer is no answer (RFC 6337 §3.1.1).
+        if let Some(body) = sdp_of(&response.headers, &response.body).filter(|_| !answered) {
             cx.emit(CallEvent::Answer { leg, body, early: true });
         }
         cx.emit(CallEvent::Ringing { leg, status: response.status });
@@ -73,9 +91,11 @@ impl Call {
                     self.send_on(now, cx, &mut leg, ack);
                 }
                 if wanted {
-                    let id = leg.id;
+                    let (id, answered) = (leg.id, leg.exchanged);
+                    leg.note_abilities(&response.headers);
+                    leg.take_timer(now, &response);
                     self.state = State::Established(Box::new(Session::new(leg)));
-                    if let Some(body) = sdp_of(&response.headers, &response.body) {
+                    if let Some(body) = sdp_of(&response.headers, &response.body).filter(|_| !answered) {
                         cx.emit(CallEvent::Answer { leg: id, body, early: false });
                     }
                     cx.emit(CallEvent::Established { leg: id });

@@ -2,12 +2,14 @@
 
 use super::answered::{Answered, Resend, Then};
 use super::calls::Cx;
+use super::change::Change;
 use super::leg::Leg;
 use super::outgoing::sdp_of;
 use super::redirect::Redirects;
+use super::reliable::Provisionals;
 use super::session::refusal_of;
 use super::transfer::Transfers;
-use super::{ALLOW, Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, reachable, status};
+use super::{Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, reachable, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::dialog::Dialog;
@@ -22,21 +24,25 @@ const PROGRESS_AGAIN: Duration = Duration::from_secs(60);
 /// An INVITE without final response.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    txn: TxnId,
-    request: Request,
+    pub(super) txn: TxnId,
+    pub(super) request: Request,
     pub(super) leg: Leg,
-    contact: NameAddr,
-    offer: OfferId,
-    /// No offer came: ours goes into the 2xx and the ACK brings the answer.
-    late: bool,
+    pub(super) contact: NameAddr,
+    pub(super) offer: OfferId,
+    /// No offer came: ours goes into the 2xx, and the ACK brings the answer; or into a reliable response, and the PRACK.
+    pub(super) late: bool,
+    /// Our offer went out in a reliable response.
+    pub(super) offered: bool,
+    pub(super) provisionals: Provisionals,
     refuse_at: Option<(Instant, Duration)>,
     /// What the caller was told last, and when it is told so again.
-    progress: Option<(Response, Instant)>,
+    pub(super) progress: Option<(Response, Instant)>,
 }
 
 impl Incoming {
     pub(super) fn deadline(&self) -> Option<Instant> {
-        earliest(self.refuse_at.map(|(at, _)| at), self.progress.as_ref().map(|(_, at)| *at))
+        let progress = earliest(self.progress.as_ref().map(|(_, at)| *at), self.provisionals.deadline());
+        earliest(self.refuse_at.map(|(at, _)| at), progress)
     }
 }
 
@@ -62,9 +68,11 @@ impl Call {
             trusted: if accept.login.is_some() { vec![flow.peer] } else { Vec::new() },
             login: accept.login,
             stay_on_flow: accept.stay_on_flow,
+            rules: accept.rules,
             next_offer: 0,
             next_leg: 0,
             last_seq: 0,
+            intervals: 0,
             redirects: Redirects::none(),
             state: State::Closing,
             invite: None,
@@ -74,16 +82,28 @@ impl Call {
             reason: None,
         };
         let offer = call.next_offer();
-        let leg = Leg::new(call.next_leg(), dialog, flow, call.stay_on_flow);
+        let mut leg = Leg::new(call.next_leg(), dialog, flow, call.stay_on_flow);
+        leg.note_abilities(&request.headers);
+        let on = leg.id;
         let body = sdp_of(&request.headers, &request.body);
         let late = body.is_none();
         cx.emit(match body {
-            Some(body) => CallEvent::Offer { id: offer, body, local },
+            Some(body) => CallEvent::Offer { id: offer, body, local, leg: on },
             None => CallEvent::OfferWanted { id: offer, local },
         });
         let refuse_at = accept.ring_timeout.map(|after| (now + after, after));
-        call.state =
-            State::Incoming(Box::new(Incoming { txn, request, leg, contact, offer, late, refuse_at, progress: None }));
+        call.state = State::Incoming(Box::new(Incoming {
+            txn,
+            request,
+            leg,
+            contact,
+            offer,
+            late,
+            offered: false,
+            provisionals: Provisionals::default(),
+            refuse_at,
+            progress: None,
+        }));
         Ok(call)
     }
 
@@ -95,7 +115,12 @@ impl Call {
         body: Option<Vec<u8>>,
     ) -> Result<(), WrongState> {
         let State::Incoming(incoming) = &self.state else { return Err(self.wrong_state()) };
+        if self.is_reliable(incoming, body.is_some()) {
+            self.send_reliably(now, cx, code, body);
+            return Ok(());
+        }
         let mut response = self.respond_to(&incoming.request, code, &incoming.contact);
+        self.describe(&mut response);
         if let Some(body) = body {
             response.headers.set(HeaderName::CONTENT_TYPE, SDP);
             response.body = body;
@@ -115,30 +140,38 @@ impl Call {
         body: Vec<u8>,
     ) -> Result<(), WrongState> {
         match self.take_state() {
-            State::Incoming(incoming) if incoming.offer == id => {
+            State::Incoming(mut incoming) if incoming.offer == id && incoming.provisionals.holds_session() => {
+                incoming.provisionals.keep_answer(body);
+                self.state = State::Incoming(incoming);
+                Ok(())
+            }
+            State::Incoming(mut incoming) if incoming.offer == id => {
                 let mut response = self.respond_to(&incoming.request, StatusCode::OK, &incoming.contact);
-                response.headers.set(HeaderName::ALLOW, ALLOW);
-                response.headers.set(HeaderName::CONTENT_TYPE, SDP);
-                response.body = body;
+                self.describe(&mut response);
+                // What was said reliably is not said again (RFC 6337 §3.1.1).
+                if !incoming.leg.exchanged && !incoming.offered {
+                    response.headers.set(HeaderName::CONTENT_TYPE, SDP);
+                    response.body = body;
+                }
+                incoming.leg.grant(now, &self.rules, &incoming.request, &mut response);
+                let late = incoming.late && !incoming.leg.exchanged;
+                incoming.leg.exchanged |= !late;
                 cx.core.endpoint.respond(now, incoming.txn, response.clone());
                 let seq = incoming.request.headers.cseq().map_or(0, |cseq| cseq.seq);
                 let resend = Resend::new(now, incoming.txn, seq, response);
-                let answered = Answered { leg: incoming.leg, resend, late: incoming.late, then: Then::Talk };
+                let answered = Answered { leg: incoming.leg, resend, late, then: Then::Talk };
                 self.state = State::Answered(Box::new(answered));
                 Ok(())
             }
-            State::Established(session) => {
-                self.state = State::Established(session);
-                self.accept_change(now, cx, id, body)
-            }
             state @ (State::Incoming(_)
+            | State::Established(_)
             | State::Routing { .. }
             | State::Offering { .. }
             | State::Calling(_)
             | State::Answered(_)
             | State::Closing) => {
                 self.state = state;
-                Err(self.wrong_state())
+                self.accept_change(now, cx, id, body)
             }
         }
     }
@@ -152,13 +185,13 @@ impl Call {
     ) -> Result<(), WrongState> {
         match &self.state {
             State::Incoming(incoming) if incoming.offer == id => self.reject(now, cx, code),
-            State::Established(_) => self.refuse_change(now, cx, id, code),
-            State::Incoming(_)
+            State::Established(_)
+            | State::Incoming(_)
             | State::Routing { .. }
             | State::Offering { .. }
             | State::Calling(_)
             | State::Answered(_)
-            | State::Closing => Err(self.wrong_state()),
+            | State::Closing => self.refuse_change(now, cx, id, code),
         }
     }
 
@@ -172,6 +205,9 @@ impl Call {
     }
 
     pub(super) fn refuse_invite(&self, now: Instant, cx: &mut Cx<'_, '_>, incoming: &Incoming, code: StatusCode) {
+        if let Change::Theirs { txn, request, .. } = &incoming.leg.change {
+            cx.respond(now, *txn, request, status(487), self);
+        }
         let mut response = self.respond_to(&incoming.request, code, &incoming.contact);
         response.headers.remove(&HeaderName::CONTACT);
         cx.core.endpoint.respond(now, incoming.txn, response);
@@ -208,6 +244,7 @@ impl Call {
                 cx.core.endpoint.respond(now, incoming.txn, response.clone());
                 *at = now + PROGRESS_AGAIN;
             }
+            self.handle_prack_timeout(now, cx);
             return;
         };
         if let State::Incoming(incoming) = self.take_state() {
@@ -216,30 +253,34 @@ impl Call {
         }
     }
 
-    /// A request inside the early dialog of a ringing call: only BYE from the caller and OPTIONS make sense there, a
-    /// second INVITE waits (§14.2).
+    /// A request inside the early dialog of a ringing call: BYE and OPTIONS, PRACK and UPDATE; a second INVITE waits
+    /// (§14.2).
     pub(super) fn handle_in_ringing(
         &mut self,
         now: Instant,
         cx: &mut Cx<'_, '_>,
         txn: TxnId,
-        request: &Request,
+        request: Request,
         flow: Flow,
     ) {
         let pinned = self.login.is_some();
         let State::Incoming(incoming) = &mut self.state else { return };
         let code = if pinned && incoming.leg.flow.peer.ip() != flow.peer.ip() {
             status(403) // threats C7
+        } else if request.method == Method::Update {
+            return self.handle_update(now, cx, txn, request, flow);
         } else if request.method == Method::Invite {
             status(500)
         } else if let Some(code) = refusal_of(&request.method) {
             code
-        } else if let Err(error) = incoming.leg.dialog.accept(request) {
+        } else if let Err(error) = incoming.leg.dialog.accept(&request) {
             error.status()
+        } else if request.method == Method::Prack {
+            return self.handle_prack(now, cx, txn, request);
         } else {
             StatusCode::OK
         };
-        cx.respond(now, txn, request, code, self);
+        cx.respond(now, txn, &request, code, self);
         if request.method == Method::Bye
             && code == StatusCode::OK
             && let State::Incoming(incoming) = self.take_state()

@@ -1,11 +1,14 @@
 //! One dialog of a call with the way to its peer (RFC 3261 §12.2.1.1): requests wait here until the way is known.
 
 use super::calls::Cx;
+use super::change::Change;
+use super::rules::lists;
+use super::timer::Timer;
 use super::{Call, LegId, State};
 use crate::engine::{Flow, Protocol};
 use crate::sip::dialog::Dialog;
 use crate::sip::endpoint::{Route, RouteError, RouteId};
-use crate::sip::message::{HeaderName, Method, Request, Uri};
+use crate::sip::message::{HeaderName, Headers, Method, Request, Uri};
 use crate::time::Instant;
 
 #[derive(Debug)]
@@ -16,9 +19,27 @@ pub(super) struct Leg {
     pub(super) flow: Flow,
     /// Our ACK, for a 2xx that comes again.
     pub(super) ack: Option<Request>,
+    /// The change that is under way.
+    pub(super) change: Change,
+    /// The offer of the INVITE has its answer: others may follow.
+    pub(super) exchanged: bool,
+    pub(super) peer: Abilities,
+    /// The session timer, once agreed.
+    pub(super) timer: Option<Timer>,
+    /// RSeq of the peer's latest reliable provisional response.
+    pub(super) rseq: Option<u32>,
+    /// Ours that waits for its PRACK: RSeq and CSeq number.
+    pub(super) unacknowledged: Option<(u32, u32)>,
     /// Always the way back along `flow`.
     stays: bool,
     path: Path,
+}
+
+/// What the peer says that it can.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Abilities {
+    /// UPDATE stands in its Allow.
+    pub(super) update: bool,
 }
 
 #[derive(Debug)]
@@ -30,7 +51,27 @@ enum Path {
 
 impl Leg {
     pub(super) const fn new(id: LegId, dialog: Dialog, flow: Flow, stays: bool) -> Self {
-        Self { id, dialog, flow, ack: None, stays, path: Path::Unknown }
+        Self {
+            id,
+            dialog,
+            flow,
+            ack: None,
+            change: Change::None,
+            exchanged: false,
+            peer: Abilities { update: false },
+            timer: None,
+            rseq: None,
+            unacknowledged: None,
+            stays,
+            path: Path::Unknown,
+        }
+    }
+
+    /// Takes what a message of the peer's says of its abilities; one that says nothing changes nothing.
+    pub(super) fn note_abilities(&mut self, headers: &Headers) {
+        if headers.has(&HeaderName::ALLOW) {
+            self.peer.update = lists(headers, &HeaderName::ALLOW, "UPDATE");
+        }
     }
 
     pub(super) fn remote_tag(&self) -> &str {
@@ -120,18 +161,22 @@ impl Call {
             Method::Ack => cx.core.endpoint.send_ack(now, request, route),
             // The call has ended while this change waited for its way.
             Method::Invite if !matches!(self.state, State::Established(_)) => {}
-            Method::Invite => {
-                super::decorate(&mut request, Some(&contact), &self.user_agent);
+            Method::Update if request.body.is_empty() => {
+                self.decorate(&mut request, Some(&contact));
+                self.ask(now, cx, request, route);
+            }
+            Method::Invite | Method::Update => {
+                self.decorate(&mut request, Some(&contact));
                 let txn = cx.request(now, &request, route);
                 self.change_is_out(txn, request, route.clone());
             }
             // They make or use a subscription: the peer learns where to send its own requests (RFC 6665 §3).
             Method::Refer | Method::Notify => {
-                super::decorate(&mut request, Some(&contact), &self.user_agent);
+                self.decorate(&mut request, Some(&contact));
                 self.ask(now, cx, request, route);
             }
             _ => {
-                super::decorate(&mut request, None, &self.user_agent);
+                self.decorate(&mut request, None);
                 if let Some(reason) = self.reason.as_deref().filter(|_| request.method == Method::Bye) {
                     request.headers.set(HeaderName::REASON, reason);
                 }

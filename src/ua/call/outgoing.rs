@@ -4,7 +4,7 @@ use super::calls::Cx;
 use super::leg::Leg;
 use super::redirect::Redirects;
 use super::transfer::Transfers;
-use super::{Call, CallEvent, Dial, EndCause, NextHop, SDP, State, decorate, reachable};
+use super::{Call, CallEvent, Dial, EndCause, NextHop, Reliable, SDP, State, reachable, timer};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::endpoint::{Route, RouteError, TxnError, TxnId};
@@ -15,6 +15,9 @@ use std::net::SocketAddr;
 
 /// Challenges of one request that we answer; the digest client stops earlier when our answer was refused.
 pub(super) const MAX_CHALLENGES: u8 = 3;
+
+/// How often a call is placed again with a longer session interval.
+const MAX_INTERVALS: u8 = 3;
 
 /// A request of ours with its transaction.
 #[derive(Debug)]
@@ -61,10 +64,12 @@ impl Call {
             contact_user: dial.contact_user.clone(),
             login: dial.login,
             stay_on_flow: matches!(dial.next_hop, NextHop::Route(_)),
+            rules: dial.rules,
             trusted: Vec::new(),
             next_offer: 0,
             next_leg: 0,
             last_seq: 0,
+            intervals: 0,
             redirects: Redirects::new(&dial),
             state: State::Closing,
             invite: None,
@@ -150,7 +155,11 @@ impl Call {
         headers.push(HeaderName::CSEQ, CSeq { seq, method: Method::Invite }.to_string());
         let user = self.contact_user.as_deref();
         let contact = reachable(cx.core.endpoint, user, route.local, route.protocol());
-        decorate(&mut request, Some(&contact), &self.user_agent);
+        self.decorate(&mut request, Some(&contact));
+        if self.rules.reliable == Reliable::Required {
+            request.headers.push(HeaderName::REQUIRE, "100rel");
+        }
+        timer::ask(&self.rules, None, &mut request);
         for (name, value) in &dial.headers {
             request.headers.push(name.clone(), value.as_str());
         }
@@ -177,7 +186,7 @@ impl Call {
 
     pub(super) fn handle_invite_response(&mut self, now: Instant, cx: &mut Cx<'_, '_>, response: Response, flow: Flow) {
         if response.status.is_provisional() {
-            self.handle_progress(cx, &response, flow);
+            self.handle_progress(now, cx, &response, flow);
         } else if response.status.is_success() {
             self.handle_success(now, cx, response, flow);
         } else {
@@ -192,6 +201,9 @@ impl Call {
         match response.status.code() {
             401 | 407 => self.answer_invite_challenge(now, cx, invite, response, flow),
             488 | 606 if self.ask_again(cx, &invite) => {}
+            422 if self.intervals < MAX_INTERVALS && self.take_min_se(None, &response) => {
+                self.call_again(now, cx, invite)
+            }
             503 if self.try_next(now, cx, &invite) => self.invite = None,
             // A callee who declines everywhere is not to be found elsewhere (§21.6).
             code => {
@@ -223,6 +235,19 @@ impl Call {
                 self.state = state;
                 false
             }
+        }
+    }
+
+    /// The same INVITE with a longer session interval (RFC 4028 §7.3).
+    fn call_again(&mut self, now: Instant, cx: &mut Cx<'_, '_>, mut invite: Sent) {
+        self.intervals += 1;
+        timer::ask(&self.rules, None, &mut invite.request);
+        raise_cseq(&mut invite.request);
+        self.last_seq = invite.request.headers.cseq().map_or(self.last_seq, |cseq| cseq.seq);
+        let txn = cx.request(now, &invite.request, &invite.route);
+        self.invite = Some(Sent { txn, ..invite });
+        if let State::Calling(calling) = &mut self.state {
+            calling.early.clear();
         }
     }
 

@@ -4,19 +4,19 @@ use super::calls::Cx;
 use super::change::Change;
 use super::leg::Leg;
 use super::outgoing::{MAX_CHALLENGES, sdp_of};
+use super::timer::{self, Timer};
 use super::{Call, CallEvent, EndCause, State, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
-use crate::sip::endpoint::{Route, TxnId};
+use crate::sip::endpoint::{Route, TxnError, TxnId};
 use crate::sip::message::{Method, Request, Response, StatusCode};
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 use crate::ua::screen;
 
 /// A confirmed dialog.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) leg: Leg,
-    pub(super) change: Change,
 }
 
 /// A BYE on its way.
@@ -30,49 +30,51 @@ pub(super) struct Bye {
 /// How a method that a dialog of ours never takes is refused; `None` for those that are handled.
 pub(super) fn refusal_of(method: &Method) -> Option<StatusCode> {
     match method {
-        Method::Invite | Method::Ack | Method::Bye | Method::Cancel | Method::Options => None,
+        Method::Invite
+        | Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Options
+        | Method::Update
+        | Method::Prack => None,
         Method::Notify => Some(status(481)),
         // Threats C6: only a call that is up may be transferred.
         Method::Refer => Some(status(403)),
-        Method::Register
-        | Method::Info
-        | Method::Update
-        | Method::Prack
-        | Method::Message
-        | Method::Subscribe
-        | Method::Publish => Some(status(405)),
+        Method::Register | Method::Info | Method::Message | Method::Subscribe | Method::Publish => Some(status(405)),
         Method::Other(_) => Some(status(501)),
     }
 }
 
 impl Session {
-    /// A session without a change under way.
-    pub(super) const fn new(leg: Leg) -> Self {
-        Self { leg, change: Change::None }
+    /// A session whose first offer has its answer.
+    pub(super) const fn new(mut leg: Leg) -> Self {
+        leg.exchanged = true;
+        Self { leg }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match &self.change {
+        let acknowledged = match &self.leg.change {
             Change::Accepted { resend, .. } => Some(resend.deadline()),
             Change::None | Change::Theirs { .. } | Change::Queued | Change::Ours { .. } => None,
-        }
+        };
+        earliest(acknowledged, self.leg.timer.as_ref().and_then(Timer::deadline))
     }
 
     pub(super) fn handle_ack(&mut self, cx: &mut Cx<'_, '_>, ack: &Request) {
-        if let Change::Accepted { resend, late } = &self.change
+        if let Change::Accepted { resend, late } = &self.leg.change
             && resend.is_acknowledged_by(ack)
         {
             if let Some(body) = sdp_of(&ack.headers, &ack.body).filter(|_| *late) {
                 cx.emit(CallEvent::Answer { leg: self.leg.id, body, early: false });
             }
-            self.change = Change::None;
+            self.leg.change = Change::None;
             cx.emit(CallEvent::ChangeDone);
         }
     }
 
     /// The peer cancelled its re-INVITE; gives back the request to answer by 487.
     pub(super) fn cancel_change(&mut self, cancelled: TxnId) -> Option<Request> {
-        match std::mem::replace(&mut self.change, Change::None) {
+        match std::mem::replace(&mut self.leg.change, Change::None) {
             Change::Theirs { txn, request, before, .. } if txn == cancelled => {
                 self.leg.dialog.restore_target(before);
                 Some(*request)
@@ -82,7 +84,7 @@ impl Session {
             | Change::Accepted { .. }
             | Change::Queued
             | Change::Ours { .. }) => {
-                self.change = change;
+                self.leg.change = change;
                 None
             }
         }
@@ -117,7 +119,7 @@ impl Call {
         }
         // A change that cannot be taken now must not move the remote target either.
         let busy = match (&self.state, &request.method) {
-            (State::Established(session), Method::Invite) => match &session.change {
+            (State::Established(session), Method::Invite) => match &session.leg.change {
                 // Whoever changes what our 2xx said has got it: the ACK is late or lost (RFC 5407 §3.1).
                 Change::None | Change::Accepted { late: false, .. } => None,
                 Change::Ours { .. } | Change::Queued | Change::Accepted { late: true, .. } => Some(status(491)),
@@ -133,8 +135,14 @@ impl Call {
             cx.respond(now, txn, &request, code, self);
             return;
         }
+        if request.method == Method::Update {
+            self.handle_update(now, cx, txn, request, flow);
+            return;
+        }
         if request.method == Method::Invite
-            && let Err(refusal) = screen::body_and_extensions(&request)
+            && let Some(refusal) = screen::body_and_extensions(&request, &self.rules)
+                .err()
+                .or_else(|| timer::refusal(&self.rules, &request))
         {
             cx.refuse(now, txn, &request, &refusal, self);
             return;
@@ -154,6 +162,7 @@ impl Call {
             return;
         }
         leg.flow = flow;
+        leg.note_abilities(&request.headers);
         match request.method {
             Method::Bye => {
                 cx.respond(now, txn, &request, StatusCode::OK, self);
@@ -162,6 +171,7 @@ impl Call {
             Method::Invite => self.handle_change(cx, txn, request, before),
             Method::Refer => self.handle_refer(now, cx, txn, request, flow),
             Method::Notify => self.handle_notify(now, cx, txn, &request),
+            Method::Prack => self.handle_prack(now, cx, txn, request),
             _ => cx.respond(now, txn, &request, StatusCode::OK, self),
         }
     }
@@ -171,11 +181,11 @@ impl Call {
         self.end_transfers(now, cx, false);
         match self.take_state() {
             State::Established(session) => {
-                let Session { leg, change } = *session;
-                if let Change::Theirs { txn, request, .. } = &change {
+                let leg = session.leg;
+                if let Change::Theirs { txn, request, .. } = &leg.change {
                     cx.respond(now, *txn, request, status(487), self);
                 }
-                self.strays.push(leave(leg, &change));
+                self.strays.push(leave(leg));
             }
             State::Answered(_)
             | State::Routing { .. }
@@ -192,10 +202,10 @@ impl Call {
     /// BYE, and a final response to a change that waits.
     pub(super) fn leave_session(&mut self, now: Instant, cx: &mut Cx<'_, '_>, session: Session) {
         self.end_transfers(now, cx, true);
-        if let Change::Theirs { txn, request, .. } = &session.change {
+        if let Change::Theirs { txn, request, .. } = &session.leg.change {
             cx.respond(now, *txn, request, status(487), self);
         }
-        self.send_bye(now, cx, leave(session.leg, &session.change));
+        self.send_bye(now, cx, leave(session.leg));
     }
 
     /// Acknowledges a 2xx in a dialog that we have left, for the change that was under way then.
@@ -238,14 +248,28 @@ impl Call {
             self.byes.insert(txn, Bye { tries: bye.tries + 1, ..bye });
             return;
         }
+        if bye.request.method == Method::Update {
+            self.handle_refresh_response(now, cx, response, flow);
+            return;
+        }
         self.handle_usage_response(now, cx, &bye.request, response, flow);
+    }
+
+    /// A request of ours inside a dialog found no answer: only a refresh means the call itself.
+    pub(super) fn handle_unanswered(&mut self, now: Instant, cx: &mut Cx<'_, '_>, asked: &Bye, error: TxnError) {
+        match (&asked.request.method, error) {
+            (Method::Update, TxnError::Timeout) => self.silence(now, cx, &asked.route, error),
+            (Method::Update, TxnError::Transport(_)) => self.refresh_later(now),
+            (_, error) => self.handle_usage_failed(cx, &asked.request, error),
+        }
     }
 }
 
 /// The leg of a session that ends; should its change be accepted after all, it must be acknowledged.
-fn leave(mut leg: Leg, change: &Change) -> Leg {
-    if let Change::Ours { request, .. } = change {
-        leg.ack = leg.dialog.ack_for(request).ok();
+fn leave(mut leg: Leg) -> Leg {
+    match std::mem::replace(&mut leg.change, Change::None) {
+        Change::Ours { request, .. } if request.method == Method::Invite => leg.ack = leg.dialog.ack_for(&request).ok(),
+        Change::None | Change::Theirs { .. } | Change::Accepted { .. } | Change::Queued | Change::Ours { .. } => {}
     }
     leg
 }

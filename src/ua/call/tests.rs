@@ -102,6 +102,7 @@ impl Caller {
             answer_timeout: None,
             redirects: 0,
             headers: Vec::new(),
+            rules: Rules::default(),
         };
         let call = self.act(|now, calls, core| calls.dial(now, core, dial));
         self.tell(call, CallCommand::Offer { body: b"v=0".to_vec() });

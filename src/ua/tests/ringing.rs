@@ -167,7 +167,7 @@ fn what_we_do_not_take_is_refused_as_the_rfc_says() {
         (501, Some((HeaderName::ALLOW, call::ALLOW)), changed(|_| {})),
         (481, None, changed(|_| {})),
         (416, None, changed(|r| r.uri = "http://example.org".parse().expect("a URI"))),
-        (420, Some((HeaderName::UNSUPPORTED, "100rel")), changed(|r| r.headers.push(HeaderName::REQUIRE, "100rel"))),
+        (420, Some((HeaderName::UNSUPPORTED, "path")), changed(|r| r.headers.push(HeaderName::REQUIRE, "path"))),
         (
             415,
             Some((HeaderName::ACCEPT, "application/sdp")),

@@ -785,7 +785,11 @@ impl World {
                 route = Some(to.clone());
             }
             MediaCommand::Route(to) => route = Some(to.clone()),
-            MediaCommand::SetPlan(_) | MediaCommand::Mute(_) | MediaCommand::SendDtmf { .. } | MediaCommand::Close => {}
+            MediaCommand::SetPlan(_)
+            | MediaCommand::Mute(_)
+            | MediaCommand::Ringback(_)
+            | MediaCommand::SendDtmf { .. }
+            | MediaCommand::Close => {}
         }
         let Some(set) = node.set_of.get(&media).copied() else { return };
         let Some(set) = node.sets.get_mut(set) else { return };

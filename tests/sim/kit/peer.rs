@@ -283,8 +283,11 @@ impl Dialog {
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {BOB};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {seq} {method}\r\n"
         );
-        let more =
-            if method == "INVITE" && !more.contains("Contact:") { format!("{CONTACT}{more}") } else { more.into() };
+        let more = if matches!(method, "INVITE" | "UPDATE") && !more.contains("Contact:") {
+            format!("{CONTACT}{more}")
+        } else {
+            more.into()
+        };
         sized(head, &more, body)
     }
 }

@@ -85,7 +85,10 @@ impl End {
                 self.waits.extend(retry_after);
                 self.offer_at = Some(now + retry_after.unwrap_or(Duration::from_secs(1)));
             }
-            CallEvent::Answer { .. } | CallEvent::Ringing { .. } => {}
+            CallEvent::Answer { .. }
+            | CallEvent::Ringing { .. }
+            | CallEvent::OfferDue
+            | CallEvent::EarlyEnded { .. } => {}
             CallEvent::OfferWanted { .. }
             | CallEvent::Declined
             | CallEvent::Ended(_)
@@ -112,6 +115,7 @@ impl End {
                         user_agent: "test".into(),
                         ring_timeout: None,
                         stay_on_flow: false,
+                        rules: Rules::default(),
                     };
                     let call = self.act(|calls, core| calls.incoming(now, core, txn, request, flow, accept));
                     self.call = Some(call.expect("a good INVITE"));
@@ -150,6 +154,7 @@ fn collide(seed: u64) -> [End; 2] {
         answer_timeout: None,
         redirects: 0,
         headers: Vec::new(),
+        rules: Rules::default(),
     };
     ends[0].call = Some(ends[0].act(|calls, core| calls.dial(Instant::ZERO, core, dial)));
     let start = Instant::ZERO + Duration::from_secs(10);
