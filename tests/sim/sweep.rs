@@ -44,12 +44,23 @@ fn live(world: &World, node: NodeId) -> BTreeMap<CallHandle, bool> {
 /// Sound is not what the sweep is about, and a codec costs more than all the rest of a call: most phones send silence in
 /// G.711 to nobody's ear, at the real rate all the same. One in 40 has everything that a real phone has.
 fn config(rng: &mut Rng) -> UaConfig {
-    match rng.below(40) {
+    let mut config = match rng.below(40) {
         0 => phone(),
         1..=4 => silent_phone(&["g722", "pcma"]),
         5..=14 => silent_phone(&["pcma", "pcmu"]),
         _ => silent_phone(&["pcmu", "pcma"]),
-    }
+    };
+    manners(&mut config, rng);
+    config
+}
+
+/// What one phone allows and another does not.
+fn manners(config: &mut UaConfig, rng: &mut Rng) {
+    use bellwire::ua::account::TransferPolicy;
+    config.call.transfer_policy =
+        [TransferPolicy::Allow, TransferPolicy::Allow, TransferPolicy::Ask, TransferPolicy::Deny]
+            [rng.below(4) as usize];
+    config.call.hold_others = rng.below(3) > 0;
 }
 
 fn dice(seed: u64) -> Rng {
@@ -99,6 +110,7 @@ fn run_office(seed: u64) {
         let mut phone = account(name, "10.0.0.100", &format!("{name}-secret"));
         let codecs: &[&str] = if rng.below(4) == 0 { &["g722", "pcma"] } else { &["pcmu", "pcma"] };
         phone.accounts[0].audio = silent_phone(codecs).default_audio;
+        manners(&mut phone, &mut rng);
         if rng.below(4) == 0 {
             phone.accounts[0].transport = Some(Protocol::Tcp);
         }
@@ -133,11 +145,18 @@ fn run_office(seed: u64) {
 fn act(world: &mut World, node: NodeId, target: String, rng: &mut Rng) {
     let calls = live(world, node).into_keys().collect::<Vec<_>>();
     let call = calls.get(rng.below(calls.len().max(1) as u64) as usize).copied();
-    let command = match (rng.below(10), call) {
-        (0..=2, _) | (_, None) => Command::Dial { target, account: None, audio: None },
-        (3..=5, Some(call)) => Command::Answer { call, audio: None },
-        (6, Some(call)) => Command::Reject { call, code: Some(486) },
-        (7, Some(call)) => Command::Dtmf { call, digits: "12#".into() },
+    let other = calls.get(rng.below(calls.len().max(1) as u64) as usize).copied();
+    let command = match (rng.below(18), call) {
+        (0..=3, _) | (_, None) => Command::Dial { target, account: None, audio: None },
+        (4..=7, Some(call)) => Command::Answer { call, audio: None },
+        (8, Some(call)) => Command::Reject { call, code: Some(486) },
+        (9, Some(call)) => Command::Dtmf { call, digits: "12#".into() },
+        (10, Some(call)) => Command::Hold { call },
+        (11, Some(call)) => Command::Resume { call },
+        (12, Some(call)) => Command::Transfer { call, target },
+        (13, Some(call)) => Command::TransferTo { call, to: other.unwrap_or(call) },
+        (14, Some(call)) => Command::AcceptTransfer { call },
+        (15, Some(call)) => Command::RejectTransfer { call },
         (_, Some(call)) => Command::HangUp { call },
     };
     // Many of them make no sense in the state the call is in, and are refused.
