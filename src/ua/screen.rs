@@ -51,6 +51,10 @@ pub fn outside_dialog(request: &Request, rules: &Rules) -> Result<(), Refusal> {
         }
         Method::Other(_) => return Err(Refusal::new(status(501)).with(HeaderName::ALLOW, ALLOW)),
     }
+    // Only an INVITE can take the place of a call (RFC 3891 §3).
+    if request.method != Method::Invite && request.headers.has(&HeaderName::REPLACES) {
+        return Err(Refusal::new(status(400)));
+    }
     match request.uri.scheme {
         Scheme::Sip | Scheme::Sips | Scheme::Tel => {}
         Scheme::Other(_) => return Err(Refusal::new(status(416))),

@@ -33,6 +33,10 @@ impl FromStr for Replaces {
     type Err = ReplacesError;
 
     fn from_str(text: &str) -> Result<Self, ReplacesError> {
+        // Escapes in a URI may hide what no header can hold.
+        if text.contains(|c: char| c.is_control() && c != '\t') {
+            return Err(ReplacesError::Malformed);
+        }
         let (call_id, rest) = text.split_once(';').ok_or(ReplacesError::Tags)?;
         let call_id = trim(call_id);
         if call_id.is_empty() || call_id.contains([' ', '\t', ',']) {
@@ -180,6 +184,8 @@ mod tests {
             (";to-tag=a;from-tag=b", ReplacesError::Malformed),
             ("1@x, 2@x;to-tag=a;from-tag=b", ReplacesError::Malformed),
             ("1@x;to-tag=\"a;from-tag=b", ReplacesError::Malformed),
+            ("1@x\r\nFrom:<sip:boss@x>;to-tag=a;from-tag=b", ReplacesError::Malformed),
+            ("1@x;to-tag=\"a\0\";from-tag=b", ReplacesError::Malformed),
         ] {
             assert_eq!(read(text), Err(error), "{text}");
         }
