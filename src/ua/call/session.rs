@@ -244,6 +244,7 @@ impl Call {
             && self.authorize(cx, &mut bye.request, response, flow.peer, bye.tries).is_ok()
         {
             self.take_over_seq(&bye.request);
+            self.renumber_refer(&bye.request);
             let txn = cx.request(now, &bye.request, &bye.route);
             self.byes.insert(txn, Bye { tries: bye.tries + 1, ..bye });
             return;

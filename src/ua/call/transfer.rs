@@ -311,6 +311,15 @@ impl Call {
         status_of_fragment(&request.body).is_none().then(|| Refusal::new(status(400)))
     }
 
+    /// Our REFER goes out again with credentials: NOTIFYs name it by its new number.
+    pub(super) fn renumber_refer(&mut self, request: &Request) {
+        if request.method == Method::Refer
+            && let (Some(ours), Ok(cseq)) = (&mut self.transfers.ours, request.headers.cseq())
+        {
+            ours.seq = cseq.seq;
+        }
+    }
+
     /// The final response to a REFER or NOTIFY of ours.
     pub(super) fn handle_usage_response(
         &mut self,
@@ -378,11 +387,13 @@ impl Call {
             self.transfers.ours = None;
             cx.emit(CallEvent::Refer(ReferNews::Silence));
         }
-        if let Some(Theirs { stage: Stage::Running { until, .. }, .. }) = &self.transfers.theirs
+        if let Some(Theirs { stage: Stage::Running { until, notify }, .. }) = &self.transfers.theirs
             && *until <= now
         {
             // What was granted is over: the last word, and nothing waits for its answer.
-            self.send_notify(now, cx, StatusCode::TRYING);
+            if *notify != Notify::Unwanted {
+                self.send_notify(now, cx, StatusCode::TRYING);
+            }
             self.transfers.theirs = None;
         }
     }
