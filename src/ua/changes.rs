@@ -97,6 +97,26 @@ impl Changes {
         self.held
     }
 
+    /// Whether the user wants the peer on hold, be it so already or not.
+    pub(super) const fn wants_hold(&self) -> bool {
+        self.hold
+    }
+
+    /// An offer is out, or is to go out.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking != Asking::Nothing
+    }
+
+    /// The user's wishes about this call, for one that takes its place; media has not been told of them.
+    pub(super) fn bequeath(&self) -> Self {
+        Self { hold: self.hold, muted: self.muted, silent: self.hold || self.muted, ..Self::default() }
+    }
+
+    /// A call that is placed by hand begins without hold.
+    pub(super) const fn unhold(&mut self) {
+        (self.hold, self.silent) = (false, self.muted);
+    }
+
     pub(super) const fn deadline(&self) -> Option<Instant> {
         match self.asking {
             Asking::Due(at) => Some(at),
@@ -137,7 +157,12 @@ impl Ua {
         if !on {
             self.hold_others(now, call);
         }
+        self.keep_held(call);
         self.want_hold(now, call, on);
+        if self.lines.get(&call).is_some_and(|line| !line.changes.is_asking()) {
+            // A transfer that waits for a hold which the user has taken back waits no longer.
+            self.refer_anyway(now, call);
+        }
         Ok(Reply::Ok)
     }
 
@@ -155,6 +180,7 @@ impl Ua {
         let others = self.lines.iter().filter(|(call, line)| **call != active && Some(**call) != spared && up(line));
         let others: Vec<_> = others.map(|(call, _)| *call).collect();
         for call in others {
+            self.keep_held(call);
             self.want_hold(now, call, true);
         }
     }
@@ -189,6 +215,13 @@ impl Ua {
         let silent = line.changes.muted || line.changes.hold;
         if std::mem::replace(&mut line.changes.silent, silent) != silent {
             self.out.push_back(Output::Media(media_of(call), MediaCommand::Mute(silent)));
+        }
+    }
+
+    /// Tells media again that nothing of ours may be heard, where it is not: its session has just been opened.
+    pub(super) fn repeat_mute(&mut self, call: CallHandle) {
+        if self.lines.get(&call).is_some_and(|line| line.changes.silent) {
+            self.out.push_back(Output::Media(media_of(call), MediaCommand::Mute(true)));
         }
     }
 

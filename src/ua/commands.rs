@@ -29,7 +29,7 @@ pub(super) struct Placing {
     pub(super) audio: Option<AudioRoute>,
     /// Further headers of the INVITE.
     pub(super) headers: Vec<(HeaderName, String)>,
-    /// The call that it is to take the place of: that one is not put on hold, since it ends or goes on as it is.
+    /// The call that it is to take the place of; none is put on hold for it.
     pub(super) instead_of: Option<CallHandle>,
 }
 
@@ -148,7 +148,9 @@ impl Ua {
         line.route = audio.unwrap_or(line.route);
         let call = self.with_calls(|calls, core| calls.dial(now, core, dial));
         self.lines.insert(call, line);
-        self.hold_all_but(now, call, instead_of);
+        if instead_of.is_none() {
+            self.hold_others(now, call);
+        }
         self.emit(Event::CallOutgoing { call, account: id, to: uri.to_string() });
         call
     }

@@ -12,7 +12,10 @@ use crate::time::Instant;
 impl Ua {
     pub(super) fn handle_call_event(&mut self, now: Instant, call: CallHandle, event: CallEvent) {
         let secure = self.calls.get(call).is_some_and(super::call::Call::is_secure);
-        self.note_for_referrer(now, call, &event);
+        // That it is up is only told once its answer can be used.
+        if !matches!(event, CallEvent::Established { .. }) {
+            self.note_for_referrer(now, call, &event);
+        }
         // The offer of an incoming call comes before its line, which is made with it.
         let Some(line) = self.lines.get_mut(&call) else { return };
         // A line that gives its call up only waits for the end.
@@ -93,7 +96,12 @@ impl Ua {
                     line.offered_late = false;
                     let (after_ms, audio) = (millis(now.since(line.since)), line.audio_info());
                     self.apply_current_plan(call);
+                    self.repeat_mute(call);
                     self.emit(Event::CallAnswered { call, after_ms, audio });
+                    if self.lines.get(&call).is_some_and(|line| line.changes.is_held()) {
+                        self.tell_change(call);
+                    }
+                    self.note_for_referrer(now, call, &CallEvent::Established { leg });
                     self.offer_change(now, call);
                     self.warn_of_keys(call);
                 } else {
@@ -112,6 +120,8 @@ impl Ua {
                 line.roll_back();
                 self.tell_change(call);
                 self.offer_change(now, call);
+                // The peer's own change may have put it on hold.
+                self.refer_when_held(now, call);
             }
             CallEvent::Referred(referral) => self.handle_referred(now, call, *referral),
             CallEvent::Refer(news) => self.handle_refer_news(now, call, news),

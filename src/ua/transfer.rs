@@ -12,6 +12,7 @@ use super::account::TransferPolicy;
 use super::call::{CallCommand, CallEvent, ReferNews, Referral, Replaced, status};
 use super::commands::{Placing, shown, wrong_state};
 use super::failure::{About, printable};
+use super::line::Stage;
 use super::target::dial_target;
 use super::{Life, Ua};
 use crate::api::{AudioRoute, CommandError, Event, Failure, Reply, TransferState};
@@ -114,21 +115,27 @@ impl Ua {
         if self.moves.ours.contains_key(&call) {
             return Err(wrong_state(call, line, "transferred twice at once"));
         }
-        let held = line.changes.is_held();
+        let (held, wanted) = (line.changes.is_held(), line.changes.wants_hold());
         self.moves.ours.insert(call, named);
         self.moves.waiting.insert(call, to.to_string());
         if held {
             self.refer_anyway(now, call);
-        } else {
+        } else if !wanted {
             self.moves.held.insert(call);
             self.want_hold(now, call, true);
         }
         Ok(Reply::Ok)
     }
 
+    /// What the user does with a call, or another active one: a transfer that fails leaves its hold alone.
+    pub(super) fn keep_held(&mut self, call: CallHandle) {
+        self.moves.held.remove(&call);
+    }
+
     /// The far end of a call that is to be handed over may be on hold now: the REFER goes out.
     pub(super) fn refer_when_held(&mut self, now: Instant, call: CallHandle) {
-        if self.lines.get(&call).is_some_and(|line| line.changes.is_held()) {
+        // Or the user has thought better of the hold.
+        if self.lines.get(&call).is_some_and(|line| line.changes.is_held() || !line.changes.wants_hold()) {
             self.refer_anyway(now, call);
         }
     }
@@ -208,7 +215,9 @@ impl Ua {
         let question = Question { referral, uri, account, audio, depth, until: now + QUESTION };
         match policy {
             TransferPolicy::Ask => drop(self.moves.questions.insert(call, question)),
-            TransferPolicy::Allow | TransferPolicy::Deny => self.follow(now, call, question),
+            TransferPolicy::Allow | TransferPolicy::Deny => {
+                self.follow(now, call, question);
+            }
         }
     }
 
@@ -240,8 +249,14 @@ impl Ua {
             return Err(CommandError::NoTransfer(call));
         }
         self.room()?;
-        if let Some(question) = self.moves.questions.remove(&call) {
-            self.follow(now, call, question);
+        if let Some(question) = self.moves.questions.remove(&call)
+            && let Some(new) = self.follow(now, call, question)
+        {
+            // By hand: this is the active call now. The old one ends, or goes on as it is.
+            if let Some(line) = self.lines.get_mut(&new) {
+                line.changes.unhold();
+            }
+            self.hold_all_but(now, new, Some(call));
         }
         Ok(Reply::Ok)
     }
@@ -267,9 +282,10 @@ impl Ua {
     }
 
     /// Places the call that the far end wants.
-    fn follow(&mut self, now: Instant, old: CallHandle, question: Question) {
+    fn follow(&mut self, now: Instant, old: CallHandle, question: Question) -> Option<CallHandle> {
         if self.room().is_err() {
-            return self.decline(now, old, StatusCode::BUSY_HERE);
+            self.decline(now, old, StatusCode::BUSY_HERE);
+            return None;
         }
         let Question { referral, uri, account, audio, depth, .. } = question;
         let mut headers = Vec::new();
@@ -283,9 +299,21 @@ impl Ua {
         let named = printable(&uri.to_string());
         let placing = Placing { uri, shown: named, account, audio: Some(audio), headers, instead_of: Some(old) };
         let new = self.place(now, placing);
+        self.bequeath(old, new);
         self.moves.placed.insert(new, old);
         self.moves.depth.insert(new, depth);
         self.emit(Event::TransferAnswered { call: old, accepted: true, new_call: Some(new) });
+        Some(new)
+    }
+
+    /// Whoever is on hold or muted is so in the call that takes the place of theirs: nobody there says otherwise
+    /// (threats C16).
+    fn bequeath(&mut self, old: CallHandle, new: CallHandle) {
+        if let Some(changes) = self.lines.get(&old).map(|line| line.changes.bequeath())
+            && let Some(line) = self.lines.get_mut(&new)
+        {
+            line.changes = changes;
+        }
     }
 
     /// News of a call that was placed for a far end go to it.
@@ -383,8 +411,14 @@ impl Ua {
             return self.reject_call(now, call, 603);
         }
         let account = self.lines.get(&call).and_then(|line| line.account);
-        self.emit(Event::CallReplaced { call: old, new_call: call, account, from, display });
+        self.bequeath(old, call);
         self.answer_now(now, call);
+        if !self.lines.get(&call).is_some_and(|line| matches!(line.stage, Stage::Answered)) {
+            // It could not be answered: the old one goes on (RFC 3891 §3).
+            return;
+        }
+        self.repeat_mute(call);
+        self.emit(Event::CallReplaced { call: old, new_call: call, account, from, display });
         self.moves.replaced.insert(old);
         let leave = CallCommand::Leave { reason: "SIP;cause=200;text=\"Replaced by another call\"".to_owned() };
         let told = self.with_calls(|calls, core| calls.command(now, core, old, leave));

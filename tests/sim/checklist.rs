@@ -881,6 +881,7 @@ const CHECKLIST: &[Subject] = &[
                     "a_refused_refer_leaves_the_call_and_a_forgotten_call_ends",
                     "silence_after_the_202_is_told_and_keeps_the_call",
                     "a_far_end_that_hangs_up_while_it_transfers_may_still_tell_the_result",
+                    "a_refer_that_is_challenged_is_known_by_its_new_number",
                 ]),
             ),
             (
@@ -933,6 +934,7 @@ const CHECKLIST: &[Subject] = &[
                 Tests(&[
                     "a_call_that_is_up_is_taken_over_by_who_knows_its_tags",
                     "a_call_that_rings_at_the_far_end_is_picked_up_by_another_phone",
+                    "who_is_muted_or_on_hold_stays_so_in_the_call_that_takes_over",
                 ]),
             ),
             (
@@ -940,6 +942,7 @@ const CHECKLIST: &[Subject] = &[
                 Tests(&[
                     "a_replaces_that_fits_no_call_of_ours_is_refused_and_nothing_rings",
                     "a_call_that_rings_here_or_must_not_be_touched_stays_what_it_is",
+                    "only_an_invite_can_take_the_place_of_a_call",
                 ]),
             ),
         ],

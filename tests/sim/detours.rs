@@ -14,7 +14,7 @@ fn secs(seconds: u64) -> Duration {
 }
 
 /// An account at bob, who plays the server; it does not register.
-fn with_account() -> UaConfig {
+pub fn with_account() -> UaConfig {
     let uri = |text: &str| text.parse().expect("a URI");
     let mut config = phone();
     let mut account = AccountConfig::new("work", uri("sip:1001@10.0.0.9"), uri("sip:10.0.0.9"));

@@ -189,3 +189,43 @@ fn a_call_that_rings_here_or_must_not_be_touched_stays_what_it_is() {
     scene.hear("603");
     scene.finish(call);
 }
+
+#[test]
+fn who_is_muted_or_on_hold_stays_so_in_the_call_that_takes_over() {
+    for hold in [false, true] {
+        let (mut scene, call, bob) = Scene::called(phone());
+        if hold {
+            scene.world.command(scene.alice, Command::Hold { call }).unwrap();
+            let change = scene.hear("INVITE");
+            let answer = format!("{}a=recvonly\r\n", later(&sdp("10.0.0.9", BOB_RTP)));
+            scene.say(&reply(&change, "200 OK", "", CONTACT, &answer));
+            scene.hear("ACK");
+        } else {
+            scene.world.command(scene.alice, Command::Mute { call, on: true }).unwrap();
+        }
+        scene.say(&replacing("m", &names(&bob)));
+        let answer = scene.hear("200");
+        assert_eq!(body(&answer).contains("a=sendonly\r\n"), hold, "{answer}");
+        let bye = scene.hear("BYE");
+        scene.say(&reply(&bye, "200 OK", "", "", ""));
+        let dave = Dialog::of_caller(&answer);
+        let ack = dave.ack(1, "");
+        scene.say(&ack);
+        scene.world.run_for(Duration::from_secs(2));
+        let packets = scene.world.packets(scene.bob, 4100);
+        let silent = |bytes: &Vec<u8>| bytes[12..].iter().all(|byte| matches!(byte, 0xff | 0x7f));
+        assert!(packets.len() > 50 && packets.iter().all(|(_, bytes)| silent(bytes)), "{}", packets.len());
+        let second = CallHandle(call.0 + 1);
+        let held = |event: &Event| matches!(event, Event::CallChanged { call, held: true, .. } if *call == second);
+        assert_eq!(scene.count(held), usize::from(hold));
+        scene.finish(second);
+    }
+}
+
+#[test]
+fn only_an_invite_can_take_the_place_of_a_call() {
+    let (mut scene, call, bob) = Scene::called(phone());
+    scene.say(&replacing("o", &names(&bob)).replace("INVITE", "OPTIONS"));
+    scene.hear("400");
+    scene.finish(call);
+}

@@ -1,6 +1,7 @@
 //! Calls that are handed over: by us to scripted peers and other phones, and to us as a far end wishes.
 
 use crate::calls::{answered, ended, incoming, phone};
+use crate::detours::with_account;
 use crate::kit::peer::*;
 use crate::kit::{NodeId, World};
 use bellwire::api::{Command, CommandError, EndedBy, Event, Reply, TransferState};
@@ -496,4 +497,178 @@ fn three_phones_hand_a_call_over() {
     world.command(carol, Command::HangUp { call: at_carol }).unwrap();
     world.run_until(bob, ended);
     world.assert_quiet();
+}
+
+#[test]
+fn a_refer_that_is_challenged_is_known_by_its_new_number() {
+    let (mut scene, call, invite) = Scene::dialled(with_account());
+    scene.say(&ok(&invite, "b"));
+    scene.hear("ACK");
+    scene.world.run_until(scene.alice, answered);
+    let mut bob = Dialog::of_callee(&invite, "b");
+    let refer = transfer(&mut scene, call);
+    let challenge = "WWW-Authenticate: Digest realm=\"work\", nonce=\"n\", qop=\"auth\"\r\n";
+    scene.say(&reply(&refer, "401 Unauthorized", "", challenge, ""));
+    let refer = scene.hear("REFER");
+    assert!(header(&refer, "Authorization").contains("username=\"1001\""), "{refer}");
+    accept(&mut scene, &refer);
+    let number = header(&refer, "CSeq").split(' ').next().expect("a number").to_owned();
+    let ringing = news(&mut bob, "active;expires=60", "SIP/2.0 180 Ringing");
+    scene.say(&ringing.replace("Event: refer", &format!("Event: refer;id={number}")));
+    scene.hear("200");
+    assert_eq!(told(&mut scene), (TransferState::Progress, Some(180), None));
+    scene.finish(call);
+}
+
+#[test]
+fn a_hold_that_an_answer_to_the_far_end_brings_about_lets_the_transfer_go_on() {
+    let (mut scene, call, mut bob) = Scene::called(phone());
+    scene.world.command(scene.alice, Command::Transfer { call, target: "sip:carol@10.0.0.3".into() }).unwrap();
+    // Both change the session at once, and bob is the first to try again.
+    let ours = scene.hear("INVITE");
+    let change = |bob: &mut Dialog| bob.request("INVITE", "", &later(&sdp("10.0.0.9", BOB_RTP)));
+    let theirs = change(&mut bob);
+    scene.say(&theirs);
+    scene.hear("491");
+    let refused = bob.ack(bob.seq, "").replace(&format!("a{}", bob.seq), &format!("i{}", bob.seq));
+    scene.say(&refused);
+    scene.say(&reply(&ours, "491 Request Pending", "", "", ""));
+    scene.hear("ACK");
+    let theirs = change(&mut bob);
+    scene.say(&theirs);
+    assert!(body(&scene.hear("200")).contains("a=sendonly\r\n"));
+    let ack = bob.ack(bob.seq, "");
+    scene.say(&ack);
+    let refer = scene.hear("REFER");
+    accept(&mut scene, &refer);
+    scene.finish(call);
+}
+
+#[test]
+fn a_transfer_waits_no_longer_for_a_hold_that_the_user_takes_back() {
+    let (mut scene, call, mut bob) = Scene::called(phone());
+    let theirs = bob.request("INVITE", "", &later(&sdp("10.0.0.9", BOB_RTP)));
+    scene.say(&theirs);
+    scene.hear("200");
+    scene.world.command(scene.alice, Command::Transfer { call, target: "sip:carol@10.0.0.3".into() }).unwrap();
+    scene.world.command(scene.alice, Command::Resume { call }).unwrap();
+    let refer = scene.hear("REFER");
+    let ack = bob.ack(bob.seq, "");
+    scene.say(&ack);
+    accept(&mut scene, &refer);
+    scene.finish(call);
+}
+
+#[test]
+fn a_transfer_that_fails_takes_back_only_its_own_hold() {
+    // The user had asked for one.
+    let (mut scene, call, _) = Scene::answered(phone());
+    scene.world.command(scene.alice, Command::Hold { call }).unwrap();
+    scene.world.command(scene.alice, Command::Transfer { call, target: "sip:carol@10.0.0.3".into() }).unwrap();
+    hold(&mut scene, "a=sendonly");
+    let refer = scene.hear("REFER");
+    scene.say(&reply(&refer, "603 Decline", "", "", ""));
+    assert_eq!(told(&mut scene).0, TransferState::Failed);
+    scene.silent();
+    scene.finish(call);
+    // Another call is the active one by now.
+    let (mut scene, call, mut bob) = Scene::answered(phone());
+    let refer = transfer(&mut scene, call);
+    accept(&mut scene, &refer);
+    let second = scene.world.dial(scene.alice, "sip:dave@10.0.0.9");
+    let invite = scene.hear("INVITE");
+    scene.say(&ok(&invite, "d"));
+    scene.hear("ACK");
+    scene.say(&news(&mut bob, "terminated;reason=noresource", "SIP/2.0 486 Busy Here"));
+    scene.hear("200");
+    assert_eq!(told(&mut scene).0, TransferState::Failed);
+    scene.silent();
+    for call in [call, second] {
+        scene.hang_up(call);
+        let bye = scene.hear("BYE");
+        scene.say(&reply(&bye, "200 OK", "", "", ""));
+    }
+    scene.world.assert_quiet();
+}
+
+#[test]
+fn a_wish_that_leads_to_a_phone_without_sound_keeps_the_old_call() {
+    let (mut scene, call, mut bob) = Scene::called(policy(TransferPolicy::Allow));
+    scene.say(&refer(&mut bob, "<sip:carol@10.0.0.9:5060>", ""));
+    scene.hear("202");
+    heard_news(&mut scene);
+    let invite = scene.hear("INVITE");
+    scene.say(&reply(&invite, "200 OK", "c", CONTACT, ""));
+    scene.hear("ACK");
+    let bye = scene.hear("BYE");
+    scene.say(&reply(&bye, "200 OK", "", "", ""));
+    assert_eq!(heard_news(&mut scene), ("SIP/2.0 480 Temporarily Unavailable".into(), true));
+    assert!(scene.hear_for(secs(5)).is_empty(), "the old call is kept");
+    scene.finish(call);
+}
+
+#[test]
+fn a_far_end_that_wants_no_news_gets_none_after_however_long() {
+    let mut config = policy(TransferPolicy::Allow);
+    (config.call.answer_timeout, config.call.media_timeout) = (secs(600), None);
+    let (mut scene, call, mut bob) = Scene::called(config);
+    scene.say(&refer(&mut bob, "<sip:carol@10.0.0.9:5060>", "Refer-Sub: false\r\n"));
+    scene.hear("202");
+    let invite = scene.hear("INVITE");
+    scene.say(&reply(&invite, "180 Ringing", "c", CONTACT, ""));
+    assert_eq!(scene.hear_for(secs(200)), [""; 0]);
+    scene.say(&reply(&invite, "486 Busy Here", "c", "", ""));
+    scene.hear("ACK");
+    scene.silent();
+    scene.finish(call);
+}
+
+#[test]
+fn a_wish_that_the_policy_follows_disturbs_no_other_call_and_opens_no_microphone() {
+    let (mut scene, call, mut bob) = Scene::called(policy(TransferPolicy::Allow));
+    scene.world.command(scene.alice, Command::Hold { call }).unwrap();
+    hold(&mut scene, "a=sendonly");
+    let second = scene.world.dial(scene.alice, "sip:dave@10.0.0.9");
+    let invite = scene.hear("INVITE");
+    scene.say(&ok(&invite, "d"));
+    scene.hear("ACK");
+    // Who is on hold gets no other ear, and the active call goes on.
+    scene.say(&refer(&mut bob, "<sip:carol@10.0.0.9:5060>", ""));
+    scene.hear("202");
+    heard_news(&mut scene);
+    let invite = scene.hear("INVITE");
+    assert!(invite.starts_with("INVITE sip:carol@") && body(&invite).contains("a=sendonly\r\n"), "{invite}");
+    scene.say(&reply(&invite, "180 Ringing", "c", CONTACT, ""));
+    heard_news(&mut scene);
+    scene.silent();
+    scene.say(&reply(&invite, "486 Busy Here", "c", "", ""));
+    scene.hear("ACK");
+    heard_news(&mut scene);
+    for call in [call, second] {
+        scene.hang_up(call);
+        let bye = scene.hear("BYE");
+        scene.say(&reply(&bye, "200 OK", "", "", ""));
+    }
+    scene.world.assert_quiet();
+}
+
+#[test]
+fn who_is_muted_is_so_in_the_call_that_a_wish_leads_to() {
+    let (mut scene, call, mut bob) = Scene::called(policy(TransferPolicy::Allow));
+    scene.world.command(scene.alice, Command::Mute { call, on: true }).unwrap();
+    scene.say(&refer(&mut bob, "<sip:carol@10.0.0.9:5060>", ""));
+    scene.hear("202");
+    heard_news(&mut scene);
+    let invite = scene.hear("INVITE");
+    let answer = sdp("10.0.0.9", 4100);
+    scene.say(&reply(&invite, "200 OK", "c", CONTACT, &answer));
+    scene.hear("ACK");
+    assert_eq!(heard_news(&mut scene).0, "SIP/2.0 200 OK");
+    scene.say(&bob.request("BYE", "", ""));
+    scene.hear("200");
+    scene.world.run_for(secs(2));
+    let packets = scene.world.packets(scene.bob, 4100);
+    let silent = |bytes: &Vec<u8>| bytes[12..].iter().all(|byte| matches!(byte, 0xff | 0x7f));
+    assert!(packets.len() > 50 && packets.iter().all(|(_, bytes)| silent(bytes)), "{}", packets.len());
+    scene.finish(CallHandle(call.0 + 1));
 }

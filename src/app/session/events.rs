@@ -189,8 +189,13 @@ impl Session<'_> {
             Event::CallReplaced { call, new_call, account, from, display } => {
                 let who = display.filter(|name| !name.is_empty()).unwrap_or_else(|| from.clone());
                 self.console.progress(&format!("  replaced by a call with {}", Console::safe(&who)));
-                let incoming = self.calls.get(&call).is_some_and(|seen| seen.incoming);
-                let seen = Seen { account, moved_here: true, ..Seen::new(from, incoming, Instant::now()) };
+                let old = self.calls.get(&call);
+                let incoming = old.is_some_and(|seen| seen.incoming);
+                let mut seen = Seen { account, moved_here: true, ..Seen::new(from, incoming, Instant::now()) };
+                if let Some(old) = old {
+                    seen.hold_wanted = old.hold_wanted;
+                    seen.view.muted = old.view.muted;
+                }
                 self.calls.insert(new_call, seen);
                 self.moved.insert(call, new_call);
             }
@@ -270,7 +275,10 @@ impl Session<'_> {
         let now = Instant::now();
         if let Some(seen) = self.calls.get_mut(&call) {
             seen.answered = Some(now);
-            self.current = Some(call);
+            // One that takes the place of a call on hold is on hold itself.
+            if !seen.hold_wanted {
+                self.current = Some(call);
+            }
             seen.answer_at = None;
             seen.hang_up_at = duration.map(|d| now + d);
             seen.view.stats.codec = audio.as_ref().map(|a| a.codec.clone()).unwrap_or_default();

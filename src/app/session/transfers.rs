@@ -59,8 +59,10 @@ impl Session<'_> {
         self.asked = self.asked.filter(|asked| *asked != call);
         if let Some(new) = new_call {
             self.moved.insert(call, new);
+            let muted = self.calls.get(&call).is_some_and(|seen| seen.view.muted);
             if let Some(seen) = self.calls.get_mut(&new) {
                 seen.moved_here = true;
+                seen.view.muted = muted;
             }
         }
         if !accepted {
