@@ -188,6 +188,8 @@ pub enum Event {
         contact: String,
         /// Seconds until it expires.
         expires: u32,
+        /// How it travels: `udp`, `tcp` or `tls`.
+        transport: String,
         /// True for a refresh of a standing registration.
         refreshed: bool,
     },
@@ -250,6 +252,8 @@ pub enum Event {
         after_ms: u64,
         /// What was negotiated.
         audio: Option<AudioInfo>,
+        /// How its signalling travels: `udp`, `tcp` or `tls`.
+        transport: String,
     },
     /// The peer or we changed the session (hold, resume, address, codec).
     #[serde(rename = "call.changed")]
@@ -487,6 +491,8 @@ pub struct PongInfo {
     pub codecs: Vec<String>,
     /// Methods of its Allow.
     pub allow: Vec<String>,
+    /// How it travelled: `udp`, `tcp` or `tls`.
+    pub transport: String,
     /// Round trip, ms.
     pub rtt_ms: u64,
 }
@@ -546,6 +552,8 @@ pub struct AccountState {
     pub aor: String,
     /// Whether a registration stands.
     pub registered: bool,
+    /// How the registration travels, while one stands: `udp`, `tcp` or `tls`.
+    pub transport: Option<String>,
 }
 
 /// One call of a [`Snapshot`].
@@ -563,4 +571,6 @@ pub struct CallSummary {
     pub srtp: Option<String>,
     /// Who could listen besides the two ends; `None` in a PBX, which passes packets on as they are.
     pub audible_to: Option<AudibleTo>,
+    /// How its signalling travels, once that is known: `udp`, `tcp` or `tls`.
+    pub transport: Option<String>,
 }

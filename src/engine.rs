@@ -7,31 +7,43 @@
 //! An engine never reads a clock, a socket or a random source. After every `handle_*` the driver drains
 //! [`Engine::poll_output`] until it returns [`Output::Timeout`], and calls [`Engine::handle_timeout`] once that instant is reached.
 
+pub mod tls;
+
+pub use tls::{PeerCertificate, TlsFault, TlsInfo, TlsPolicy};
+
 use crate::api::{Command, CommandError, Event, Reply};
 use crate::id::{ConnId, ListenerId, MediaId, RequestId, SetId, SocketId};
 use crate::media::command::{MediaCommand, MediaEvent};
 use crate::time::Instant;
 use std::net::{IpAddr, SocketAddr};
 
-/// How SIP messages travel. Secure and WebSocket transports are variants to come.
+/// How SIP messages travel. WebSocket transports are variants to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// Datagrams.
     Udp,
     /// A plain stream.
     Tcp,
+    /// TLS over a stream.
+    Tls,
 }
 
 impl Protocol {
     /// True when the transport itself repeats lost bytes (no SIP retransmission, RFC 3261 §17).
     pub const fn is_reliable(self) -> bool {
-        matches!(self, Self::Tcp)
+        matches!(self, Self::Tcp | Self::Tls)
     }
 
-    /// True when nobody on the way can read what is sent.
+    /// True when nobody on the way can read or change what is sent (RFC 5630: what `sips:` asks for).
     pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls)
+    }
+
+    /// The port of a URI or Via without one (§19.1.2, §18.1.1).
+    pub const fn default_port(self) -> u16 {
         match self {
-            Self::Udp | Self::Tcp => false,
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
         }
     }
 
@@ -40,6 +52,16 @@ impl Protocol {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    /// The value of a `transport` parameter, which is also the word in config, options and events.
+    pub const fn param(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 }
@@ -47,7 +69,7 @@ impl Protocol {
 /// Where a message came from and where its answer goes (RFC 5626 "flow").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
-    /// UDP or TCP.
+    /// How it travels.
     pub protocol: Protocol,
     /// Our address on this flow, as the peer sees it on its own link: never unspecified.
     pub local: SocketAddr,
@@ -89,7 +111,7 @@ pub struct BoundSocket {
 pub struct BoundListener {
     /// Its handle.
     pub listener: ListenerId,
-    /// TCP for now.
+    /// A stream protocol.
     pub protocol: Protocol,
     /// Its bound address; the IP may be unspecified.
     pub local: SocketAddr,
@@ -107,10 +129,14 @@ pub enum StreamEvent<'a> {
         /// Their end.
         peer: SocketAddr,
     },
-    /// A connection that we asked for is up.
+    /// The far end of a secure connection that we asked for has been reached; its handshake begins.
+    Handshaking,
+    /// A connection that we asked for is up, or the handshake of one that was accepted on a secure listener is done.
     Connected {
         /// Our end.
         local: SocketAddr,
+        /// Of a secure connection: the peer of one that we asked for has been verified as its [`TlsPolicy`] says.
+        tls: Option<TlsInfo>,
     },
     /// Bytes arrived.
     Data(&'a [u8]),
@@ -120,9 +146,16 @@ pub enum StreamEvent<'a> {
     Closed,
     /// It could not be opened or broke.
     Failed(StreamFault),
+    /// It is gone since the peer could not be trusted, or because of another fault of its TLS.
+    Untrusted {
+        /// What is wrong.
+        fault: TlsFault,
+        /// The certificate that the peer showed, if it came to that.
+        certificate: Option<Box<PeerCertificate>>,
+    },
 }
 
-/// Why a stream connection is gone. TLS faults are variants to come.
+/// Why a stream connection is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamFault {
     /// Nothing listens there.
@@ -135,6 +168,8 @@ pub enum StreamFault {
     Reset,
     /// Our write queue was full (256 KiB): the peer does not read.
     Overflow,
+    /// TLS failed.
+    Tls(TlsFault),
 }
 
 /// A question about a name (RFC 3263); SRV and NAPTR are variants to come.
@@ -236,10 +271,12 @@ pub enum Output {
     Connect {
         /// The handle that the core chose; its slot lies below [`ConnId::ACCEPTED`].
         conn: ConnId,
-        /// TCP for now.
+        /// A stream protocol.
         protocol: Protocol,
         /// Where to.
         peer: SocketAddr,
+        /// Of a secure protocol: who has to be there, else the connection must not come up.
+        secure: Option<TlsPolicy>,
     },
     /// Close a stream connection after what is queued has been written.
     Close(ConnId),

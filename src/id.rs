@@ -47,6 +47,11 @@ handle!(
     RequestId(u64) "q"
 );
 handle!(
+    /// One of the driver's sets of TLS settings (CAs, pin, own certificate); 0 trusts the system's CAs.
+    #[derive(Default)]
+    TlsId(u16) "tls "
+);
+handle!(
     /// One media transport (socket pair and remote addresses) of a [`MediaId`].
     TransportId(u16) "t"
 );

@@ -152,6 +152,9 @@ pub struct Call {
     /// Hang up when no packet comes for so long (config: call.media_timeout)
     #[arg(long, value_name = "TIME")]
     pub media_timeout: Option<String>,
+    /// Call over this transport (config: account.NAME.transport)
+    #[arg(long, value_name = "udp|tcp|tls", value_parser = ["udp", "tcp", "tls"])]
+    pub transport: Option<String>,
 }
 
 /// `bellwire listen`
@@ -186,6 +189,9 @@ pub struct Register {
     /// Leave as soon as it is registered or refused
     #[arg(long)]
     pub once: bool,
+    /// Register over this transport (config: account.NAME.transport)
+    #[arg(long, value_name = "udp|tcp|tls", value_parser = ["udp", "tcp", "tls"])]
+    pub transport: Option<String>,
 }
 
 /// `bellwire ping`
@@ -195,7 +201,7 @@ pub struct Ping {
     #[arg(value_name = "TARGET")]
     pub target: String,
     /// Ask over this transport
-    #[arg(long, value_name = "udp|tcp", value_parser = ["udp", "tcp"])]
+    #[arg(long, value_name = "udp|tcp|tls", value_parser = ["udp", "tcp", "tls"])]
     pub transport: Option<String>,
 }
 
@@ -205,6 +211,15 @@ pub struct Pbx {
     /// Listen on this address and port (config: pbx.listen)
     #[arg(long, value_name = "ADDR:PORT")]
     pub bind: Option<String>,
+    /// Listen for TLS on this address and port, once there is a certificate (config: pbx.tls_listen)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub tls_bind: Option<String>,
+    /// The certificate, with its chain, to show to phones that come over TLS: PEM (config: pbx.tls_cert)
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// The private key of that certificate: PEM (config: pbx.tls_key)
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
     /// Make N users with random passwords and print them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub users: Option<u16>,
@@ -328,8 +343,15 @@ impl Cli {
                 media_timeout = listen.media_timeout.as_deref();
             }
             Command::Pbx(pbx) => {
-                if let Some(bind) = &pbx.bind {
-                    o.set("pbx.listen", bind, "--bind");
+                for (key, value, option) in [
+                    ("pbx.listen", &pbx.bind, "--bind"),
+                    ("pbx.tls_listen", &pbx.tls_bind, "--tls-bind"),
+                    ("pbx.tls_cert", &pbx.tls_cert, "--tls-cert"),
+                    ("pbx.tls_key", &pbx.tls_key, "--tls-key"),
+                ] {
+                    if let Some(value) = value {
+                        o.set(key, value, option);
+                    }
                 }
             }
             Command::Try(_)

@@ -61,6 +61,8 @@ pub(crate) fn call(options: &Call, cli: &Cli, console: &mut Console) -> Result<E
     own_audio(&mut config, cli);
     let account = options.account.as_deref().map(|name| find(&config, name)).transpose()?;
     let sound = own_sound(options.play.as_deref(), options.record.as_deref(), &config)?;
+    let mut target = options.target.clone();
+    use_transport(&mut config, options.transport.as_deref(), Some(&mut target));
     let mut ua = setup::named_ua(&config)?;
     // A call needs no registration, and must not take the place of a phone that has one.
     for account in &mut ua.accounts {
@@ -71,7 +73,7 @@ pub(crate) fn call(options: &Call, cli: &Cli, console: &mut Console) -> Result<E
     phone.add_ua(ua, &bound)?;
     ready(console, "call", &bound);
     let goal = Goal::Call {
-        target: options.target.clone(),
+        target,
         account,
         sound,
         dtmf: options.dtmf.clone(),
@@ -108,6 +110,20 @@ fn own_audio(config: &mut Config, cli: &Cli) {
     }
 }
 
+/// `--transport`: of every account, and of a target that is an address of its own.
+fn use_transport(config: &mut Config, transport: Option<&str>, target: Option<&mut String>) {
+    let Some(transport) = transport else { return };
+    let kinds = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+    let Some((_, kind)) = kinds.into_iter().find(|(word, _)| *word == transport) else { return };
+    config.accounts.iter_mut().for_each(|account| account.transport = kind);
+    let Some(target) = target else { return };
+    let named = target.starts_with("tel:") || target.starts_with("sips:") || target.contains("transport=");
+    if target.contains(['.', ':', '@']) && !named {
+        let scheme = if target.starts_with("sip:") { "" } else { "sip:" };
+        *target = format!("{scheme}{};transport={transport}", setup::bracketed(target));
+    }
+}
+
 /// `bellwire listen`
 pub(crate) fn listen(options: &Listen, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
     let (mut config, _) = config(cli, console)?;
@@ -129,7 +145,10 @@ pub(crate) fn listen(options: &Listen, cli: &Cli, console: &mut Console) -> Resu
     // Who waits for calls without any account waits for everybody.
     ua.accept_any |= !ua.accounts.iter().any(|a| a.register);
     let mut phone = Phone::new(&config, &cli.global, console)?;
-    let bound = phone.bind(&setup::binds(&config))?;
+    if let Some((_, certificate, key)) = &config.network.tls {
+        phone.serve_tls(certificate, key)?;
+    }
+    let bound = phone.bind(&[setup::binds(&config), setup::tls_binds(&config)].concat())?;
     phone.add_ua(ua, &bound)?;
     ready(console, "listening", &bound);
     let names = names(&config);
@@ -147,6 +166,7 @@ pub(crate) fn register(options: &Register, cli: &Cli, console: &mut Console) -> 
         config.accounts.retain(|a| a.name == *name);
     }
     config.accounts.iter_mut().for_each(|a| a.register = true);
+    use_transport(&mut config, options.transport.as_deref(), None);
     let ua = setup::named_ua(&config)?;
     let mut phone = Phone::new(&config, &cli.global, console)?;
     let bound = phone.bind(&setup::binds(&config))?;
@@ -168,15 +188,7 @@ fn no_account(loaded: &Loaded) -> Failure {
 pub(crate) fn ping(options: &Ping, cli: &Cli, console: &mut Console) -> Result<Exit, Stop> {
     let (mut config, _) = config(cli, console)?;
     let mut target = options.target.clone();
-    if let Some(transport) = &options.transport {
-        // Said of the account too, so that a bare number goes to its server that way.
-        let kind = if transport == "tcp" { Transport::Tcp } else { Transport::Udp };
-        config.accounts.iter_mut().for_each(|a| a.transport = kind);
-        if target.contains(['.', ':', '@']) && !target.starts_with("tel:") {
-            let scheme = if target.starts_with("sip:") || target.starts_with("sips:") { "" } else { "sip:" };
-            target = format!("{scheme}{};transport={transport}", setup::bracketed(&target));
-        }
-    }
+    use_transport(&mut config, options.transport.as_deref(), Some(&mut target));
     let mut ua = setup::named_ua(&config)?;
     ua.accounts.iter_mut().for_each(|a| a.register = false);
     let mut phone = Phone::new(&config, &cli.global, console)?;

@@ -66,7 +66,12 @@ pub(crate) fn pbx(options: &args::Pbx, cli: &Cli, console: &mut Console) -> Resu
         return Ok(exit);
     }
     let mut phone = Phone::new(&config, &cli.global, console)?;
-    let bound = add(&mut phone, engine_config(&config, &made)?, config.pbx.listen, true)?;
+    let mut wanted = [Protocol::Udp, Protocol::Tcp].map(|protocol| Bind { protocol, addr: config.pbx.listen }).to_vec();
+    if let Some((addr, certificate, key)) = &config.pbx.tls {
+        phone.serve_tls(certificate, key)?;
+        wanted.push(Bind { protocol: Protocol::Tls, addr: *addr });
+    }
+    let bound = add(&mut phone, engine_config(&config, &made)?, &wanted)?;
     ready(console, "pbx", &bound);
     for (name, password) in &made {
         // What was made here and stands nowhere else has to be told once; that is what was asked for.
@@ -77,13 +82,9 @@ pub(crate) fn pbx(options: &args::Pbx, cli: &Cli, console: &mut Console) -> Resu
     Ok(phone.run(console, Vec::new(), Goal::Pbx)?.0)
 }
 
-/// Adds a PBX that listens on `listen`.
-pub(crate) fn add(phone: &mut Phone, config: PbxConfig, listen: SocketAddr, tcp: bool) -> Result<Bound, Stop> {
-    let mut wanted = vec![Bind { protocol: Protocol::Udp, addr: listen }];
-    if tcp {
-        wanted.push(Bind { protocol: Protocol::Tcp, addr: listen });
-    }
-    let bound = phone.bind(&wanted)?;
+/// Adds a PBX that listens where it is `wanted`.
+pub(crate) fn add(phone: &mut Phone, config: PbxConfig, wanted: &[Bind]) -> Result<Bound, Stop> {
+    let bound = phone.bind(wanted)?;
     let seed = Driver::seed().map_err(|e| driver_failure(&e))?;
     let pbx = Pbx::new(phone.driver.now(), config, bound.sockets.clone(), bound.listeners.clone(), seed);
     phone.add(Box::new(pbx), &bound);

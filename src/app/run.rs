@@ -2,7 +2,7 @@
 
 use super::args::{Cli, Command, Global};
 use super::config::places::{self, Unreadable};
-use super::config::{Config, Loaded, Overrides, Source};
+use super::config::{Config, Loaded, Overrides, Source, Transport};
 use super::console::{self, Console};
 use super::exit::Exit;
 use super::input::Inputs;
@@ -12,8 +12,9 @@ use super::trace::Tracer;
 use super::writer::Writer;
 use super::{commands, devices, info, init, setup};
 use crate::api::Failure;
-use crate::driver::{Bind, Bound, Driver, DriverError, EngineId};
+use crate::driver::{Bind, Bound, Driver, DriverError, EngineId, TlsFileError, TlsSettings};
 use crate::engine::Engine;
+use crate::id::TlsId;
 use crate::ua::{Ua, UaConfig};
 use clap::Parser;
 use serde_json::{Map, Value, json};
@@ -158,6 +159,8 @@ pub(crate) fn tell(loaded: &Loaded, console: &mut Console) {
 pub(crate) struct Phone {
     pub(crate) driver: Driver,
     pub(crate) engines: Vec<EngineId>,
+    /// The TLS settings of each account.
+    tls: Vec<TlsId>,
 }
 
 impl Phone {
@@ -168,15 +171,30 @@ impl Phone {
             let mut tracer = Tracer::new(trace_file(file, console)?, driver.epoch());
             driver.set_trace(Box::new(move |traced| tracer.handle(traced)));
         }
-        Ok(Self { driver, engines: Vec::new() })
+        let mut tls = Vec::new();
+        for account in &config.accounts {
+            let settings = setup::tls(account);
+            // The system's CAs take a moment to read: now where they are needed for sure, else when they are.
+            let needed = account.transport == Transport::Tls || settings != TlsSettings::default();
+            tls.push(if needed { driver.add_tls(&settings).map_err(|e| tls_file(&e))? } else { TlsId::default() });
+        }
+        Ok(Self { driver, engines: Vec::new(), tls })
     }
 
     pub(crate) fn bind(&mut self, wanted: &[Bind]) -> Result<Bound, Stop> {
         self.driver.bind(wanted).map_err(|e| driver_failure(&e).into())
     }
 
+    /// The certificate that TLS listeners bound from now on show.
+    pub(crate) fn serve_tls(&mut self, certificate: &Path, key: &Path) -> Result<(), Stop> {
+        self.driver.serve_tls(certificate, key).map_err(|e| tls_file(&e).into())
+    }
+
     /// Adds the softphone on `bound`.
-    pub(crate) fn add_ua(&mut self, config: UaConfig, bound: &Bound) -> Result<(), Stop> {
+    pub(crate) fn add_ua(&mut self, mut config: UaConfig, bound: &Bound) -> Result<(), Stop> {
+        for (account, id) in config.accounts.iter_mut().zip(&self.tls) {
+            account.tls.settings = *id;
+        }
         let seed = Driver::seed().map_err(|e| driver_failure(&e))?;
         let ua = Ua::new(self.driver.now(), config, bound.sockets.clone(), bound.listeners.clone(), seed);
         self.add(Box::new(ua), bound);
@@ -243,6 +261,10 @@ fn trace_file(file: &Path, console: &Console) -> Result<Writer, Stop> {
     let writer = opened.and_then(|f| Writer::new("trace", f)).map_err(fail)?;
     console.beside(writer.clone());
     Ok(writer)
+}
+
+fn tls_file(error: &TlsFileError) -> Failure {
+    Failure::new("tls.file").with("file", error.file.display().to_string()).with("cause", error.cause.as_str())
 }
 
 /// The words for a driver that cannot start or go on.

@@ -3,13 +3,14 @@
 use super::config::password::PasswordError;
 use super::config::{Account, Audio, Config, Encryption, Limits, Transport};
 use crate::api::{AudioRoute, Failure};
-use crate::driver::{Bind, DriverConfig};
+use crate::driver::{Bind, DriverConfig, TlsSettings};
 use crate::engine::Protocol;
 use crate::media::codec::CODECS;
 use crate::media::command::MediaSettings;
 use crate::sdp::Capabilities;
 use crate::secret::Secret;
 use crate::sip::auth::Credentials;
+use crate::sip::endpoint::TlsWish;
 use crate::sip::message::Uri;
 use crate::time::Duration;
 use crate::ua::{AccountConfig, AudioConfig, CallConfig, Rules, UaConfig};
@@ -115,7 +116,7 @@ fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure>
     let domain = account.domain.as_deref().map(bracketed);
     let aor = uri("user", &format!("sip:{}@{}", account.user, domain.as_deref().unwrap_or(&server)))?;
     let proxy = match &account.proxy {
-        Some(proxy) if proxy.starts_with("sip:") => Some(uri("proxy", proxy)?),
+        Some(proxy) if proxy.starts_with("sip:") || proxy.starts_with("sips:") => Some(uri("proxy", proxy)?),
         Some(proxy) => Some(uri("proxy", &format!("sip:{}", bracketed(proxy)))?),
         // The domain is only a name then; the server is where requests go.
         None => domain.is_some_and(|d| d != server).then(|| registrar.clone()),
@@ -140,8 +141,10 @@ fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure>
             Transport::Auto => None,
             Transport::Udp => Some(Protocol::Udp),
             Transport::Tcp => Some(Protocol::Tcp),
+            Transport::Tls => Some(Protocol::Tls),
         },
         audio: audio(&account.audio, account.encryption, config),
+        tls: TlsWish { name: account.tls.server_name.clone(), ..TlsWish::default() },
         auto_answer: account.auto_answer,
         contact_rewrite: account.contact_rewrite,
         outbound: account.outbound,
@@ -160,9 +163,26 @@ pub(crate) fn driver(config: &Config) -> DriverConfig {
     DriverConfig { rtp_ports: first..=last, interface: config.network.interface, ..DriverConfig::default() }
 }
 
+/// What the driver is told about the TLS connections of an account.
+pub(crate) fn tls(account: &Account) -> TlsSettings {
+    let tls = &account.tls;
+    TlsSettings { ca: tls.ca.clone(), pin: tls.pin, wildcards: tls.wildcards, identity: tls.identity.clone() }
+}
+
 /// The SIP sockets of a phone: UDP and TCP on every address, or on the one of `network.interface`.
 pub(crate) fn binds(config: &Config) -> Vec<Bind> {
-    let port = config.network.port;
+    let both = [Protocol::Udp, Protocol::Tcp];
+    let bind = |ip: &IpAddr| both.map(|protocol| Bind { protocol, addr: SocketAddr::new(*ip, config.network.port) });
+    ips(config).iter().flat_map(bind).collect()
+}
+
+/// The TLS listeners of a phone that has a certificate.
+pub(crate) fn tls_binds(config: &Config) -> Vec<Bind> {
+    let Some((port, ..)) = config.network.tls else { return Vec::new() };
+    ips(config).iter().map(|ip| Bind { protocol: Protocol::Tls, addr: SocketAddr::new(*ip, port) }).collect()
+}
+
+fn ips(config: &Config) -> Vec<IpAddr> {
     let mut ips: Vec<IpAddr> = match config.network.interface {
         Some(ip) => vec![ip],
         None => vec![Ipv4Addr::UNSPECIFIED.into()],
@@ -170,8 +190,7 @@ pub(crate) fn binds(config: &Config) -> Vec<Bind> {
     if config.network.interface.is_none() && config.network.ipv6 && has_ipv6() {
         ips.push(Ipv6Addr::UNSPECIFIED.into());
     }
-    let both = [Protocol::Udp, Protocol::Tcp];
-    ips.iter().flat_map(|ip| both.map(|protocol| Bind { protocol, addr: SocketAddr::new(*ip, port) })).collect()
+    ips
 }
 
 fn has_ipv6() -> bool {

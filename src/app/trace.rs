@@ -39,7 +39,7 @@ impl Tracer {
         );
         let body = match traced.protocol {
             Protocol::Udp => text(traced.bytes),
-            Protocol::Tcp => self.stream(&traced),
+            Protocol::Tcp | Protocol::Tls => self.stream(&traced),
         };
         self.out.write(format!("{head}\n{body}\n"));
     }

@@ -11,6 +11,8 @@ use super::{log, pbx, setup};
 use crate::api::{AudioRoute, Failure};
 use crate::device::builtin;
 use crate::device::wav::Sound as Wav;
+use crate::driver::Bind;
+use crate::engine::Protocol;
 use crate::media::command::{AudioSink, AudioSource, Builtin};
 use crate::media::resample::Resampler;
 use crate::media::tones::level_db;
@@ -75,10 +77,9 @@ fn attempt(
     let mut phone = Phone::new(&config, &cli.global, console)?;
     let users = [(USER.to_owned(), password.clone())];
     // The phone comes first: it is what the user commands; the PBX listens before it starts all the same.
-    let mut inside = Phone { driver: phone.driver, engines: Vec::new() };
-    let at = pbx::add(&mut inside, pbx::engine_config(&config, &users)?, config.pbx.listen, false)?;
-    let pbx_engine = inside.engines.clone();
-    phone = Phone { driver: inside.driver, engines: Vec::new() };
+    let listen = Bind { protocol: Protocol::Udp, addr: config.pbx.listen };
+    let at = pbx::add(&mut phone, pbx::engine_config(&config, &users)?, &[listen])?;
+    let pbx_engine = std::mem::take(&mut phone.engines);
     let server = at.sockets.first().map(|s| s.local.to_string()).unwrap_or_default();
     config.accounts = vec![account(&server, password, &config)];
     let bound = phone.bind(&setup::binds(&config))?;
@@ -152,6 +153,7 @@ fn account(server: &str, password: crate::secret::Secret, config: &Config) -> Ac
         register: true,
         expires: std::time::Duration::from_secs(600),
         transport: super::config::Transport::Udp,
+        tls: super::config::Tls::default(),
         proxy: None,
         auto_answer: None,
         audio: config.audio.clone(),

@@ -159,8 +159,8 @@ impl Host {
                     self.answers.push_back(answer);
                 }
             }
-            Output::Connect { conn, protocol: _, peer } => {
-                if let Some(answer) = io.connect(self.id, conn, peer) {
+            Output::Connect { conn, protocol: _, peer, secure } => {
+                if let Some(answer) = io.connect(self.id, conn, peer, secure.as_ref()) {
                     self.answers.push_back(answer);
                 }
             }

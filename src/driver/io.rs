@@ -6,8 +6,9 @@ use super::host::Answer;
 use super::resolver::Resolver;
 use super::sound::Sounds;
 use super::stream::{Connection, Listener, Progress, Stage, fault};
+use super::tls::{Session, Tls};
 use super::{ClientEvent, DriverConfig, EngineId, Trace, Traced};
-use crate::engine::{FlowVia, Lease, NoLease, NoRoute, Protocol, Transmit};
+use crate::engine::{FlowVia, Lease, NoLease, NoRoute, Protocol, StreamFault, TlsPolicy, Transmit};
 use crate::id::{ConnId, ListenerId, SetId, SocketId};
 use crate::media::set::Destination;
 use crate::rng::Rng;
@@ -62,6 +63,7 @@ pub(super) struct Io {
     timed: BTreeMap<usize, Instant>,
     port_turn: u32,
     pub(super) resolver: Resolver,
+    pub(super) tls: Tls,
     pub(super) sounds: Sounds,
     pub(super) subscribers: Vec<Subscriber>,
     pub(super) trace: Option<Trace>,
@@ -84,6 +86,7 @@ impl Io {
             timed: BTreeMap::new(),
             port_turn: rng.u32() >> 1,
             resolver: Resolver::new(waker.clone()),
+            tls: Tls::new(),
             sounds: Sounds::new(waker),
             subscribers: Vec::new(),
             trace: None,
@@ -181,7 +184,7 @@ impl Io {
                 let Some(Entry::Stream(connection)) = self.entries.get_mut(&token) else { return None };
                 match connection.send(&transmit.bytes) {
                     // Written at once: the engine was never told to wait.
-                    Progress::Nothing | Progress::Connected(_) | Progress::Over => None,
+                    Progress::Nothing | Progress::Reached | Progress::Connected(_) | Progress::Over => None,
                     Progress::Drained => Some(Answer::Writable(conn)),
                     Progress::Failed(fault) => {
                         self.remove(token);
@@ -192,13 +195,23 @@ impl Io {
         }
     }
 
-    pub(super) fn connect(&mut self, engine: EngineId, conn: ConnId, peer: SocketAddr) -> Option<Answer> {
+    pub(super) fn connect(
+        &mut self,
+        engine: EngineId,
+        conn: ConnId,
+        peer: SocketAddr,
+        secure: Option<&TlsPolicy>,
+    ) -> Option<Answer> {
         if self.connections.contains_key(&(engine, conn)) {
             return None;
         }
         let token = self.fresh_token();
         let from = self.config.interface;
-        let opened = Connection::open(engine, conn, peer, from, self.config.sip_dscp);
+        let session = match secure.map(|policy| self.tls.client(policy)).transpose() {
+            Ok(session) => session,
+            Err(fault) => return Some(Answer::Failed(conn, StreamFault::Tls(fault))),
+        };
+        let opened = Connection::open(engine, conn, peer, from, self.config.sip_dscp, session);
         match opened.and_then(|connection| self.insert(token, Entry::Stream(connection))) {
             Ok(()) => None,
             Err(error) => Some(Answer::Failed(conn, fault(&error))),
@@ -209,7 +222,7 @@ impl Io {
         let token = *self.connections.get(&(engine, conn))?;
         let Some(Entry::Stream(connection)) = self.entries.get_mut(&token) else { return None };
         match connection.close(now) {
-            Progress::Nothing | Progress::Connected(_) | Progress::Drained => {
+            Progress::Nothing | Progress::Reached | Progress::Connected(_) | Progress::Drained => {
                 if let Stage::Closing(until) = connection.stage {
                     self.timed.insert(token, until);
                 }
@@ -233,14 +246,17 @@ impl Io {
             return None;
         }
         listener.paused = None;
-        let (engine, id) = (listener.engine, listener.id);
+        let (engine, id, tls) = (listener.engine, listener.id, listener.tls.clone());
         match listener.socket.accept() {
             Ok((stream, peer)) => {
                 let slot = ConnId::ACCEPTED | self.next_conn;
                 self.next_conn = self.next_conn.wrapping_add(1);
                 let conn = ConnId { slot, generation: self.next_conn };
                 let token = self.fresh_token();
-                let connection = Connection::accepted(engine, conn, stream, peer).and_then(|connection| {
+                let session = tls.map(|config| Session::server(config).ok_or(ErrorKind::Other));
+                let session = session.transpose().map_err(io::Error::from);
+                let accepted = session.and_then(|session| Connection::accepted(engine, conn, stream, peer, session));
+                let connection = accepted.and_then(|connection| {
                     let local = connection.local;
                     self.insert(token, Entry::Stream(connection))?;
                     Ok((conn, local, peer))

@@ -20,9 +20,11 @@ mod io;
 mod resolver;
 pub(crate) mod sound;
 mod stream;
+mod tls;
 mod turn;
 
 pub use client::{Client, ClientError, ClientEvent, Commander, Ear, Heard, Ticket};
+pub use tls::{TlsFileError, TlsSettings};
 
 use crate::api::{Command, CommandError, Reply};
 use crate::engine::{BoundListener, BoundSocket, Engine, Protocol};
@@ -58,7 +60,7 @@ impl Default for DriverConfig {
 /// A SIP socket to bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bind {
-    /// UDP binds a datagram socket, TCP a listener.
+    /// UDP binds a datagram socket, TCP and TLS a listener; TLS after [`Driver::serve_tls`].
     pub protocol: Protocol,
     /// Where; the IP may be unspecified, port 0 takes a free one.
     pub addr: SocketAddr,
@@ -147,6 +149,22 @@ impl Driver {
     /// [`DriverError::Bind`] names the address that could not be had.
     pub fn bind(&mut self, wanted: &[Bind]) -> Result<Bound, DriverError> {
         self.inner.bind(wanted)
+    }
+
+    /// Takes settings for the TLS connections of engines; number 0 is the default and always there.
+    ///
+    /// # Errors
+    /// When a file of them cannot be used.
+    pub fn add_tls(&mut self, settings: &TlsSettings) -> Result<crate::id::TlsId, TlsFileError> {
+        self.inner.tls_mut().add(settings)
+    }
+
+    /// The certificate (with its chain) and its key, both PEM, that TLS listeners bound from now on show.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn serve_tls(&mut self, certificate: &std::path::Path, key: &std::path::Path) -> Result<(), TlsFileError> {
+        self.inner.tls_mut().serve(certificate, key)
     }
 
     /// 32 bytes from the operating system, to seed an engine.

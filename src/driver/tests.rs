@@ -14,13 +14,13 @@ use std::net::UdpSocket;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// What an engine was told, in words.
-type Heard = String;
-type Reaction = Box<dyn FnMut(&mut VecDeque<Output>, &Heard) + Send>;
+pub(super) type Heard = String;
+pub(super) type Reaction = Box<dyn FnMut(&mut VecDeque<Output>, &Heard) + Send>;
 
 /// Notes everything down and reacts as the test says.
-struct Scribe {
+pub(super) struct Scribe {
     heard: Sender<Heard>,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
     reaction: Reaction,
     timeout: Option<Instant>,
 }
@@ -41,7 +41,12 @@ impl Engine for Scribe {
         let slot = conn.slot;
         self.note(match event {
             StreamEvent::Accepted { .. } => format!("accepted {slot:x}"),
-            StreamEvent::Connected { local } => format!("connected {slot:x} from {}", local.ip()),
+            StreamEvent::Handshaking => "handshaking".into(),
+            StreamEvent::Connected { local, tls: None } => format!("connected {slot:x} from {}", local.ip()),
+            StreamEvent::Connected { local, tls: Some(tls) } => {
+                format!("secured {slot:x} from {} by {}", local.ip(), tls.version)
+            }
+            StreamEvent::Untrusted { fault, .. } => format!("untrusted {fault:?}"),
             StreamEvent::Data(bytes) => format!("data {}", String::from_utf8_lossy(bytes)),
             StreamEvent::Writable => "writable".into(),
             StreamEvent::Closed => "closed".into(),
@@ -90,22 +95,24 @@ impl Engine for Scribe {
     }
 }
 
-fn scribe(reaction: impl FnMut(&mut VecDeque<Output>, &Heard) + Send + 'static) -> (Box<Scribe>, Receiver<Heard>) {
+pub(super) fn scribe(
+    reaction: impl FnMut(&mut VecDeque<Output>, &Heard) + Send + 'static,
+) -> (Box<Scribe>, Receiver<Heard>) {
     let (sender, heard) = channel();
     let outputs = VecDeque::new();
     (Box::new(Scribe { heard: sender, outputs, reaction: Box::new(reaction), timeout: None }), heard)
 }
 
-fn driver() -> Driver {
+pub(super) fn driver() -> Driver {
     Driver::new(DriverConfig { rtp_ports: 0..=0, ..DriverConfig::default() }).expect("a driver")
 }
 
-fn at(text: &str) -> SocketAddr {
+pub(super) fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
 /// Turns until the engine has heard so many things. A watchdog ends a test that would wait for ever.
-fn hear(driver: &mut Driver, heard: &Receiver<Heard>, count: usize) -> Vec<Heard> {
+pub(super) fn hear(driver: &mut Driver, heard: &Receiver<Heard>, count: usize) -> Vec<Heard> {
     let watchdog = driver.client().commander();
     let (done, finished) = channel::<()>();
     let guard = std::thread::spawn(move || {
@@ -251,7 +258,7 @@ fn a_taken_port_is_named() {
         if addr == taken && source.kind() == std::io::ErrorKind::AddrInUse));
 }
 
-const CALLER: ConnId = ConnId { slot: 7, generation: 0 };
+pub(super) const CALLER: ConnId = ConnId { slot: 7, generation: 0 };
 
 /// A driver with two engines and a TCP connection from the first to the second.
 fn connected(
@@ -263,7 +270,7 @@ fn connected(
     let peer = bound.listeners[0].local;
     let flow = Flow { protocol: Protocol::Tcp, local: at("[::1]:1"), peer, via: FlowVia::Conn(CALLER) };
     let (mut engine, one) = scribe(move |outputs, heard| client(outputs, heard, flow));
-    engine.outputs.push_back(Output::Connect { conn: CALLER, protocol: Protocol::Tcp, peer });
+    engine.outputs.push_back(Output::Connect { conn: CALLER, protocol: Protocol::Tcp, peer, secure: None });
     driver.add_engine(engine, &Bound::default());
     let (engine, two) = scribe(server);
     driver.add_engine(engine, &bound);
@@ -290,7 +297,7 @@ fn a_refused_connection_fails_as_refused() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
     let mut driver = driver();
     let (mut engine, heard) = scribe(|_, _| ());
-    engine.outputs.push_back(Output::Connect { conn: CALLER, protocol: Protocol::Tcp, peer: nobody });
+    engine.outputs.push_back(Output::Connect { conn: CALLER, protocol: Protocol::Tcp, peer: nobody, secure: None });
     driver.add_engine(engine, &Bound::default());
     assert_eq!(hear(&mut driver, &heard, 1), [format!("failed {:?}", StreamFault::Refused)]);
 }
@@ -308,14 +315,14 @@ fn a_peer_that_does_not_read_costs_256_kib_at_most() {
             outputs.extend(std::iter::repeat_with(piece).take(400));
         }
     });
-    engine.outputs.push_back(Output::Connect { conn: CALLER, protocol: Protocol::Tcp, peer });
+    engine.outputs.push_back(Output::Connect { conn: CALLER, protocol: Protocol::Tcp, peer, secure: None });
     driver.add_engine(engine, &Bound::default());
     let all = hear(&mut driver, &heard, 2);
     let last = hear_until(&mut driver, &heard, all, "failed");
     assert_eq!(last, format!("failed {:?}", StreamFault::Overflow));
 }
 
-fn hear_until(driver: &mut Driver, heard: &Receiver<Heard>, mut all: Vec<Heard>, start: &str) -> Heard {
+pub(super) fn hear_until(driver: &mut Driver, heard: &Receiver<Heard>, mut all: Vec<Heard>, start: &str) -> Heard {
     loop {
         if let Some(found) = all.iter().find(|heard| heard.starts_with(start)) {
             return found.clone();

@@ -5,7 +5,7 @@ use super::clock::{Alarm, Clock};
 use super::datagram::{DATAGRAM, Datagrams, FAIR};
 use super::host::Host;
 use super::io::{Entry, Io, Reading};
-use super::stream::{Listener, Progress, Stage};
+use super::stream::{Listener, Progress, Received, Stage};
 use super::{Bind, Bound, ClientEvent, Driver, DriverConfig, DriverError, EngineId, Trace};
 use crate::api::{Command, CommandError, Reply};
 use crate::engine::{BoundListener, BoundSocket, Engine, Protocol, StreamEvent};
@@ -88,6 +88,10 @@ impl Loop {
         &mut self.io
     }
 
+    pub(super) fn tls_mut(&mut self) -> &mut super::tls::Tls {
+        &mut self.io.tls
+    }
+
     pub(super) fn engine_count(&self) -> usize {
         self.hosts.len()
     }
@@ -112,15 +116,19 @@ impl Loop {
                     bound.sockets.push(BoundSocket { socket: SocketId(number), local: socket.local() });
                     Entry::Sip { engine, socket }
                 }
-                Protocol::Tcp => {
+                Protocol::Tcp | Protocol::Tls => {
                     // Any port: rather the one that the datagram socket got, so that one number reaches us both ways.
                     let mut same = bound.sockets.iter().map(|bound| bound.local);
-                    let same = same.rfind(|local| addr.port() == 0 && local.ip() == addr.ip());
+                    let same = same.rfind(|local| !protocol.is_secure() && addr.port() == 0 && local.ip() == addr.ip());
                     let (id, dscp) = (ListenerId(number), self.io.config.sip_dscp);
-                    let listener = match same.map(|addr| Listener::bind(engine, id, addr, dscp)) {
+                    let mut listener = match same.map(|addr| Listener::bind(engine, id, addr, dscp)) {
                         Some(Ok(listener)) => listener,
                         Some(Err(_)) | None => Listener::bind(engine, id, addr, dscp).map_err(failed)?,
                     };
+                    if protocol.is_secure() {
+                        let none = || failed(std::io::Error::other("there is no certificate to show"));
+                        listener.tls = Some(self.io.tls.server().ok_or_else(none)?);
+                    }
                     let local = listener.socket.local_addr().map_err(failed)?;
                     bound.listeners.push(BoundListener { listener: listener.id, protocol, local });
                     Entry::Listener(listener)
@@ -348,20 +356,23 @@ impl Loop {
                 return; // writable tells what became of it
             }
             let (engine, id) = (connection.engine, connection.id);
-            let (local, peer, closing) = (connection.local, connection.peer, connection.stage != Stage::Open);
-            let event = match connection.read(&mut self.buffer) {
-                Ok(0) => StreamEvent::Closed,
-                Ok(_) if closing => continue, // nobody listens any more
-                Ok(length) => {
+            let closing = matches!(connection.stage, Stage::Closing(_));
+            let (local, peer) = (connection.local, connection.peer);
+            let protocol = connection.protocol();
+            let event = match connection.receive(&mut self.buffer) {
+                Received::Nothing => return,
+                Received::Data(_) if closing => continue, // nobody listens any more
+                Received::Data(length) => {
                     let bytes = &self.buffer[..length];
-                    self.io.show(now, engine, false, Protocol::Tcp, (local, peer), bytes);
+                    self.io.show(now, engine, false, protocol, (local, peer), bytes);
                     StreamEvent::Data(bytes)
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => StreamEvent::Failed(super::stream::fault(&error)),
+                Received::Connected(local, tls) => StreamEvent::Connected { local, tls: Some(tls) },
+                Received::Closed => StreamEvent::Closed,
+                Received::Failed(fault) => StreamEvent::Failed(fault),
+                Received::Untrusted(fault, certificate) => StreamEvent::Untrusted { fault, certificate },
             };
-            let over = !matches!(event, StreamEvent::Data(_));
+            let over = !matches!(event, StreamEvent::Data(_) | StreamEvent::Connected { .. });
             if over {
                 self.io.remove(token);
             }
@@ -380,10 +391,14 @@ impl Loop {
         let (engine, id) = (connection.engine, connection.id);
         let event = match connection.writable() {
             Progress::Nothing => return,
+            Progress::Reached => {
+                self.ready.push(token);
+                StreamEvent::Handshaking
+            }
             Progress::Connected(local) => {
                 // What came together with the handshake has no event of its own any more.
                 self.ready.push(token);
-                StreamEvent::Connected { local }
+                StreamEvent::Connected { local, tls: None }
             }
             Progress::Drained => StreamEvent::Writable,
             Progress::Over => {

@@ -8,6 +8,10 @@ pub mod first_call {}
 #[doc = include_str!("calls.md")]
 pub mod calls {}
 
+/// Signalling that nobody on the way can read.
+#[doc = include_str!("tls.md")]
+pub mod tls {}
+
 /// Every command and option.
 #[doc = include_str!("commands.md")]
 pub mod commands {}

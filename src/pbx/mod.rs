@@ -127,6 +127,7 @@ impl Pbx {
             incoming: state.state() == "incoming",
             srtp: None,
             audible_to: None,
+            transport: None,
         };
         Snapshot { accounts: Vec::new(), calls: calls.map(summary).collect() }
     }
@@ -139,8 +140,8 @@ impl Pbx {
             } else if let Some(output) = self.endpoint.poll_output() {
                 match output {
                     EndpointOutput::Transmit(transmit) => self.out.push_back(Output::Transmit(transmit)),
-                    EndpointOutput::Connect { conn, protocol, peer } => {
-                        self.out.push_back(Output::Connect { conn, protocol, peer });
+                    EndpointOutput::Connect { conn, protocol, peer, secure } => {
+                        self.out.push_back(Output::Connect { conn, protocol, peer, secure });
                     }
                     EndpointOutput::Close(conn) => self.out.push_back(Output::Close(conn)),
                     EndpointOutput::Resolve { id, query } => self.out.push_back(Output::Resolve { id, query }),

@@ -117,6 +117,7 @@ impl Pbx {
         destination: Destination,
     ) -> Option<Response> {
         if let Err(refusal) = screen::outside_dialog(request, &self.config.rules)
+            .and_then(|()| screen::stays_secure(request, flow.protocol))
             .and_then(|()| screen::invite(request, &self.config.rules))
         {
             return Some(refusal.response(request, &self.rng.tag()));
@@ -139,9 +140,13 @@ impl Pbx {
         let plan = match destination {
             Destination::Extension(extension) => Leads::Extension(extension),
             Destination::User(name) if self.door.knows(&name) => {
-                let bindings = self.registrar.bindings(now, &name);
+                let mut bindings = self.registrar.bindings(now, &name);
                 if bindings.is_empty() {
                     return Some(self.response(request, StatusCode::TEMPORARILY_UNAVAILABLE));
+                }
+                bindings.retain(|binding| !request.uri.is_sips() || binding.flow.protocol.is_secure());
+                if bindings.is_empty() {
+                    return Some(screen::not_secure().response(request, &self.rng.tag()));
                 }
                 Leads::User(Box::new(self.invitation(request, user, name, hops, bindings)))
             }

@@ -15,13 +15,13 @@ mod server;
 mod streams;
 
 pub use crate::sip::transaction::{Timers, TxnId};
-pub use crate::sip::transport::route::{Route, RouteError, RouteId, Target};
+pub use crate::sip::transport::route::{Route, RouteError, RouteId, Target, TlsWish, Wish};
 pub use event::{EndpointEvent, EndpointOutput, TxnError};
 pub use limits::{Counters, Limits};
 pub use reach::Reach;
 
-use crate::engine::{BoundListener, BoundSocket, Flow, FlowVia, Protocol, StreamFault, Transmit};
-use crate::id::{RequestId, SocketId};
+use crate::engine::{BoundListener, BoundSocket, Flow, FlowVia, Protocol, Transmit};
+use crate::id::{ConnId, RequestId, SocketId};
 use crate::rng::Rng;
 use crate::sip::message::Message;
 use crate::sip::transaction::Outbox;
@@ -58,6 +58,8 @@ pub struct Endpoint {
     resolver: Resolver<routing::Waiting>,
     locating: BTreeMap<RequestId, routing::Locating>,
     connections: Connections,
+    /// Routes that wait for a connection.
+    opening: BTreeMap<ConnId, Vec<routing::Locating>>,
     /// Peers that refused a stream for a large request.
     streamless: BTreeSet<SocketAddr>,
     /// By the user part of a Contact of ours.
@@ -99,6 +101,7 @@ impl Endpoint {
             resolver: Resolver::default(),
             locating: BTreeMap::new(),
             connections: Connections::default(),
+            opening: BTreeMap::new(),
             streamless: BTreeSet::new(),
             reaches: BTreeMap::new(),
             actions: Outbox::new(),
@@ -183,7 +186,8 @@ impl Endpoint {
             }
         }
         while let Some(conn) = self.connections.pop_expired(now) {
-            self.close(now, conn, StreamFault::Timeout);
+            let fault = self.connections.expiry(conn);
+            self.close(now, conn, fault);
         }
     }
 
@@ -204,6 +208,7 @@ impl Endpoint {
             && self.servers.is_empty()
             && self.resolver.is_quiet()
             && self.locating.is_empty()
+            && self.opening.is_empty()
             && self.connections.is_quiet()
     }
 

@@ -7,7 +7,7 @@ pub use crate::sip::auth::Credentials;
 use crate::api::AudioRoute;
 use crate::engine::Protocol;
 use crate::media::command::MediaSettings;
-use crate::sip::endpoint::Limits;
+use crate::sip::endpoint::{Limits, TlsWish};
 use crate::sip::message::Uri;
 use crate::time::Duration;
 
@@ -65,6 +65,8 @@ pub struct AccountConfig {
     pub expires: Duration,
     /// Forces a transport; else the URI says, else UDP.
     pub transport: Option<Protocol>,
+    /// How its server's certificate is judged.
+    pub tls: TlsWish,
     /// Sound of its calls.
     pub audio: AudioConfig,
     /// Incoming calls are answered by themselves after this delay.
@@ -88,6 +90,7 @@ impl AccountConfig {
             register: true,
             expires: Duration::from_secs(600),
             transport: None,
+            tls: TlsWish::default(),
             audio: AudioConfig::default(),
             auto_answer: None,
             contact_rewrite: true,

@@ -34,6 +34,7 @@ pub use api::{
     Accept, CallCommand, CallEvent, Dial, EndCause, Ending, LegId, NextHop, OfferId, ReferNews, Referral, WrongState,
 };
 pub use calls::{Calls, Core};
+pub(crate) use outgoing::secure_hop;
 pub use replace::Replaced;
 pub(crate) use rules::lists;
 pub use rules::{LEAST_MIN_SE, Reliable, Rules};
@@ -43,7 +44,7 @@ use crate::api::EndedBy;
 use crate::engine::{Flow, Protocol, StreamFault};
 use crate::id::AccountId;
 use crate::sip::endpoint::{Endpoint, Route, RouteError, RouteId, TxnError, TxnId};
-use crate::sip::message::{HeaderName, Headers, Method, NameAddr, Request, Response, StatusCode, Uri};
+use crate::sip::message::{HeaderName, Headers, Method, NameAddr, Request, Response, Scheme, StatusCode, Uri};
 use crate::time::{Instant, earliest};
 use answered::Answered;
 use calls::Cx;
@@ -71,6 +72,8 @@ pub struct Call {
     login: Option<AccountId>,
     stay_on_flow: bool,
     rules: Rules,
+    /// It began with a `sips:` URI: our Contact is one too (RFC 5630 §3.1.3).
+    sips: bool,
     /// Servers that may challenge us with our own realm: those that the account's INVITE went to or came from.
     trusted: Vec<SocketAddr>,
     next_offer: u32,
@@ -189,6 +192,12 @@ impl Call {
 
     fn take_state(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Closing)
+    }
+
+    /// Our Contact at `local`.
+    fn contact(&self, endpoint: &Endpoint, local: SocketAddr, protocol: Protocol) -> NameAddr {
+        let contact = reachable(endpoint, self.contact_user.as_deref(), local, protocol);
+        if self.sips { secured(contact) } else { contact }
     }
 
     fn wrong_state(&self) -> WrongState {
@@ -428,7 +437,7 @@ pub(crate) fn contact(user: Option<&str>, local: SocketAddr, protocol: Protocol)
     let uri = Uri::sip(user, crate::sip::message::Host::Ip(local.ip())).with_port(local.port());
     NameAddr::new(match protocol {
         Protocol::Udp => uri,
-        Protocol::Tcp => uri.with_param("transport", "tcp"),
+        Protocol::Tcp | Protocol::Tls => uri.with_param("transport", protocol.param()),
     })
 }
 
@@ -440,6 +449,13 @@ pub(crate) fn reachable(endpoint: &Endpoint, user: Option<&str>, local: SocketAd
     }
 }
 
+/// The same address as a `sips:` URI, whose transport is TLS without saying so (RFC 5630 §3.1.2).
+fn secured(mut contact: NameAddr) -> NameAddr {
+    contact.uri.scheme = Scheme::Sips;
+    contact.uri.params.remove("transport");
+    contact
+}
+
 /// The status for a stream fault or silence, for owners that need a fact.
 pub(crate) const fn fault_name(fault: StreamFault) -> &'static str {
     match fault {
@@ -448,5 +464,6 @@ pub(crate) const fn fault_name(fault: StreamFault) -> &'static str {
         StreamFault::Unreachable => "unreachable",
         StreamFault::Reset => "reset",
         StreamFault::Overflow => "overflow",
+        StreamFault::Tls(_) => "tls",
     }
 }

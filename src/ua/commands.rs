@@ -1,7 +1,7 @@
 //! What clients want: each command of [`crate::api`] for the softphone.
 
 use super::account::AccountConfig;
-use super::call::{Dial, NextHop, status};
+use super::call::{Dial, NextHop, secure_hop, status};
 use super::failure::About;
 use super::line::{Line, Stage};
 use super::progress::media_of;
@@ -13,6 +13,7 @@ use crate::api::{AudioRoute, Command, CommandError, Event, Reply};
 use crate::engine::Output;
 use crate::id::{AccountId, CallHandle};
 use crate::media::command::MediaCommand;
+use crate::sip::endpoint::Wish;
 use crate::sip::message::{HeaderName, Host, NameAddr, Uri};
 use crate::time::{Duration, Instant};
 
@@ -134,6 +135,7 @@ impl Ua {
             contact_user: id.and_then(|id| self.registrations.get(&id)).map(|r| r.contact_user().to_owned()),
             next_hop,
             transport: config.and_then(|config| config.transport),
+            tls: config.map(|config| config.tls.clone()).unwrap_or_default(),
             login: id.filter(|_| ours),
             max_forwards: 70,
             user_agent: self.config.user_agent.clone(),
@@ -250,7 +252,10 @@ impl Ua {
             Some(_) if routes.is_empty() => (uri.clone(), None),
             Some(_) | None => (hop, config.and_then(|config| config.transport)),
         };
-        let route = self.endpoint.route(now, &hop, transport);
+        let hop = if uri.is_sips() { secure_hop(hop) } else { hop };
+        let mut tls = config.map(|config| config.tls.clone()).unwrap_or_default();
+        tls.name = tls.name.filter(|_| ours);
+        let route = self.endpoint.route(now, &hop, Wish { transport, tls });
         let about = About { server: host(&hop), peer: Some(shown(&target)), ..About::default() };
         self.pings.push(Ping::new(target, uri, from, about, id.filter(|_| ours), route).with_routes(routes));
         Ok(Reply::Ok)

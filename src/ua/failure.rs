@@ -3,7 +3,7 @@
 use super::call::{EndCause, Ending, fault_name};
 use super::login::{LoginError, realm_of};
 use crate::api::{EndedBy, Failure};
-use crate::engine::{Protocol, ResolveError, StreamFault};
+use crate::engine::{PeerCertificate, Protocol, ResolveError, StreamFault};
 use crate::sdp::NegotiationError;
 use crate::sip::auth::AuthError;
 use crate::sip::endpoint::{RouteError, TxnError};
@@ -46,6 +46,13 @@ impl About {
             RouteError::NoRoute(address) | RouteError::NoSocket(address) => {
                 self.failure("net.unreachable").with("address", address.to_string()).with("cause", error.to_string())
             }
+            RouteError::Connect { target, fault, certificate } => {
+                let failure = self.stream_fault(*fault, target.addr, target.protocol);
+                match certificate {
+                    Some(certificate) => describe(failure, certificate),
+                    None => failure,
+                }
+            }
             RouteError::Unsupported(uri) => self
                 .failure("net.unreachable")
                 .with("cause", format!("{uri}: this scheme or transport is not supported")),
@@ -60,26 +67,40 @@ impl About {
         protocol: Protocol,
         method: &Method,
     ) -> Failure {
-        let slug = match error {
-            TxnError::Timeout => "net.timeout",
-            TxnError::Transport(StreamFault::Refused) => "net.refused",
-            TxnError::Transport(StreamFault::Timeout) => "net.timeout",
-            TxnError::Transport(StreamFault::Unreachable) => "net.unreachable",
-            TxnError::Transport(StreamFault::Reset | StreamFault::Overflow) => "net.lost",
-        };
-        let failure = self.failure(slug).with("address", peer.to_string()).with("transport", protocol.as_str());
         match error {
+            TxnError::Transport(fault) => self.stream_fault(fault, peer, protocol),
             TxnError::Timeout => {
+                let failure =
+                    self.failure("net.timeout").with("address", peer.to_string()).with("transport", protocol.as_str());
                 // Timers A and E repeat a request over datagrams until 64·T1 = 32 s (§17.1).
                 let requests = match (protocol, method) {
-                    (Protocol::Tcp, _) => "1",
+                    (Protocol::Tcp | Protocol::Tls, _) => "1",
                     (Protocol::Udp, Method::Invite) => "7",
                     (Protocol::Udp, _) => "11",
                 };
                 failure.with("requests", requests).with("seconds", "32")
             }
-            TxnError::Transport(fault) => failure.with("cause", fault_name(fault)),
         }
+    }
+
+    /// A connection that could not be opened, or broke.
+    fn stream_fault(&self, fault: StreamFault, peer: SocketAddr, protocol: Protocol) -> Failure {
+        let slug = match fault {
+            StreamFault::Refused => "net.refused",
+            StreamFault::Timeout => "net.timeout",
+            StreamFault::Unreachable => "net.unreachable",
+            StreamFault::Reset | StreamFault::Overflow => "net.lost",
+            StreamFault::Tls(fault) => fault.slug(),
+        };
+        let cause = match fault {
+            StreamFault::Tls(fault) => fault.to_string(),
+            StreamFault::Refused
+            | StreamFault::Timeout
+            | StreamFault::Unreachable
+            | StreamFault::Reset
+            | StreamFault::Overflow => fault_name(fault).to_owned(),
+        };
+        self.failure(slug).with("address", peer.to_string()).with("transport", protocol.as_str()).with("cause", cause)
     }
 
     /// A challenge that was not answered, or whose answer was refused.
@@ -212,6 +233,24 @@ impl About {
             EndedBy::Local | EndedBy::Remote | EndedBy::Fault => failure,
         })
     }
+}
+
+/// Adds what a person needs to judge a certificate that was refused.
+fn describe(mut failure: Failure, certificate: &PeerCertificate) -> Failure {
+    let names = certificate.names.join(", ");
+    let facts = [
+        ("names", names.as_str()),
+        ("name", certificate.names.first().map_or("", |name| name.trim_start_matches("sip:"))),
+        ("subject", &certificate.subject),
+        ("issuer", &certificate.issuer),
+        ("valid_from", &certificate.valid_from),
+        ("valid_until", &certificate.valid_until),
+        ("sha256", &certificate.sha256),
+    ];
+    for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) {
+        failure = failure.with(name, printable(value));
+    }
+    failure
 }
 
 /// Text from the network without control characters, cut to what a line can hold.

@@ -11,7 +11,7 @@ use super::call::{LegId, OfferId};
 use super::changes::Changes;
 use super::failure::About;
 use crate::api::{AudioInfo, AudioRoute, EndedBy, Event, Failure};
-use crate::engine::Lease;
+use crate::engine::{Lease, Protocol};
 use crate::id::{AccountId, CallHandle, RequestId};
 use crate::media::codec;
 use crate::media::command::MediaStats;
@@ -34,6 +34,8 @@ pub(super) struct Line {
     /// Whom its failures are about.
     pub(super) about: About,
     pub(super) incoming: bool,
+    /// How its signalling travels, once that is known.
+    pub(super) transport: Option<Protocol>,
     pub(super) since: Instant,
     pub(super) answered_at: Option<Instant>,
     pub(super) route: AudioRoute,
@@ -133,6 +135,7 @@ impl Line {
             account: None,
             about,
             incoming: matches!(stage, Stage::Arriving { .. }),
+            transport: None,
             since: now,
             answered_at: None,
             route: audio.route.clone(),

@@ -132,6 +132,7 @@ impl Ua {
             name: account.name.clone(),
             aor: account.aor.to_string(),
             registered: self.registrations.get(&id).is_some_and(Registration::is_registered),
+            transport: self.registrations.get(&id).and_then(Registration::transport).map(|t| t.param().to_owned()),
         };
         let call = |(call, line): (&CallHandle, &Line)| CallSummary {
             call: *call,
@@ -140,6 +141,7 @@ impl Ua {
             incoming: line.incoming,
             srtp: line.suite().map(|suite| suite.name().to_owned()),
             audible_to: Some(line.audible_to()),
+            transport: line.transport.map(|transport| transport.param().to_owned()),
         };
         Snapshot {
             accounts: (0..).map(AccountId).zip(&self.config.accounts).map(account).collect(),
@@ -371,7 +373,9 @@ impl Engine for Ua {
 fn output(output: EndpointOutput) -> Option<Output> {
     match output {
         EndpointOutput::Transmit(transmit) => Some(Output::Transmit(transmit)),
-        EndpointOutput::Connect { conn, protocol, peer } => Some(Output::Connect { conn, protocol, peer }),
+        EndpointOutput::Connect { conn, protocol, peer, secure } => {
+            Some(Output::Connect { conn, protocol, peer, secure })
+        }
         EndpointOutput::Close(conn) => Some(Output::Close(conn)),
         EndpointOutput::Resolve { id, query } => Some(Output::Resolve { id, query }),
         EndpointOutput::LocalAddress { id, peer } => Some(Output::LocalAddress { id, peer }),

@@ -5,6 +5,7 @@ use super::call::{CallCommand, CallEvent, Ending, LegId, OfferId, status};
 use super::line::{CLOSING, Line, Offer, Signalling, Sound, Stage, millis};
 use crate::api::{EndedBy, Event, Failure};
 use crate::engine::Output;
+use crate::engine::Protocol;
 use crate::id::{CallHandle, MediaId};
 use crate::media::command::MediaCommand;
 use crate::time::Instant;
@@ -30,7 +31,8 @@ impl Ua {
                 line.insist();
                 self.offer_now(now, call);
             }
-            CallEvent::Routed { local, .. } => {
+            CallEvent::Routed { local, protocol, .. } => {
+                line.transport = Some(protocol);
                 line.forget_forks();
                 self.want_lease(now, call, local.ip());
             }
@@ -95,9 +97,10 @@ impl Ua {
                     line.settle_changes(now, !line.incoming || line.offered_late);
                     line.offered_late = false;
                     let (after_ms, audio) = (millis(now.since(line.since)), line.audio_info());
+                    let transport = line.transport.map_or("", Protocol::param).to_owned();
                     self.apply_current_plan(call);
                     self.repeat_mute(call);
-                    self.emit(Event::CallAnswered { call, after_ms, audio });
+                    self.emit(Event::CallAnswered { call, after_ms, audio, transport });
                     if self.lines.get(&call).is_some_and(|line| line.changes.is_held()) {
                         self.tell_change(call);
                     }

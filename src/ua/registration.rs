@@ -19,7 +19,7 @@ use crate::api::Event;
 use crate::engine::Flow;
 use crate::id::AccountId;
 use crate::rng::Rng;
-use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId};
+use crate::sip::endpoint::{Route, RouteError, RouteId, TxnError, TxnId, Wish};
 use crate::sip::message::{Method, NameAddr, Request};
 use crate::time::{Duration, Instant};
 use reach::Reached;
@@ -120,6 +120,11 @@ impl Registration {
         self.binding.is_some()
     }
 
+    /// How the binding travels.
+    pub(super) fn transport(&self) -> Option<crate::engine::Protocol> {
+        self.binding.as_ref().map(|binding| binding.flow.protocol)
+    }
+
     /// Whether `ip` is the server that holds our binding.
     pub(super) fn is_server(&self, ip: IpAddr) -> bool {
         self.binding.as_ref().is_some_and(|binding| binding.route.targets.iter().any(|target| target.addr.ip() == ip))
@@ -194,7 +199,8 @@ impl Registration {
             | State::Unregistering { .. }
             | State::Stopped => {
                 let hop = config.proxy.as_ref().unwrap_or(&config.registrar);
-                let route = core.endpoint.route(now, hop, config.transport);
+                let wish = Wish { transport: config.transport, tls: config.tls.clone() };
+                let route = core.endpoint.route(now, hop, wish);
                 self.state = State::Routing { route };
             }
         }

@@ -85,6 +85,7 @@ impl Ua {
     fn screened(&self, request: &Request, flow: &Flow) -> Result<Option<AccountId>, Refusal> {
         let rules = &self.config.call.rules;
         screen::outside_dialog(request, rules)?;
+        screen::stays_secure(request, flow.protocol)?;
         let account = self.admit(request, flow)?;
         if request.method == Method::Invite {
             screen::invite(request, rules)?;
@@ -171,6 +172,7 @@ impl Ua {
         match self.with_calls(|calls, core| calls.incoming(now, core, txn, request, flow, accept)) {
             Ok(call) => {
                 let mut line = Line::new(now, &mut self.rng, stage, audio, about);
+                line.transport = Some(flow.protocol);
                 line.account = account;
                 self.lines.insert(call, line);
                 if let Some(old) = replaced {
@@ -254,6 +256,7 @@ impl Ua {
             server,
             codecs,
             allow: headers.tokens(&HeaderName::ALLOW),
+            transport: route.protocol().param().to_owned(),
             rtt_ms: millis(now.since(at)),
         };
         self.emit(Event::Pong { target: ping.target, result: Ok(pong) });

@@ -1,6 +1,7 @@
 //! The checks of a new request in the order of RFC 3261 §8.2, for whoever answers requests.
 
 use super::call::{ALLOW, Reliable, Rules, SDP, status};
+use crate::engine::Protocol;
 use crate::sip::message::{EventPackage, HeaderName, Method, Request, Response, Scheme, StatusCode};
 
 /// How a request is refused: the status and the headers that tell the peer why.
@@ -83,6 +84,22 @@ fn outside_notify(request: &Request) -> Refusal {
         Some(event) if event.name == "refer" => Refusal::new(status(481)),
         Some(_) | None => Refusal::new(status(489)).with(HeaderName::ALLOW_EVENTS, "refer"),
     }
+}
+
+/// A request for a `sips:` URI that came in clear: somebody on its way broke the promise of that URI (RFC 5630 §3.1.3).
+///
+/// # Errors
+/// How to refuse it.
+pub fn stays_secure(request: &Request, protocol: Protocol) -> Result<(), Refusal> {
+    if request.uri.is_sips() && !protocol.is_secure() {
+        return Err(not_secure());
+    }
+    Ok(())
+}
+
+/// There is no secure way for a request for a `sips:` URI (RFC 5630 §5.2, warning 380).
+pub fn not_secure() -> Refusal {
+    Refusal::new(status(480)).with(HeaderName::WARNING, "380 bellwire \"SIPS Not Allowed\"")
 }
 
 /// Extensions that we must but do not know (420, §8.2.2.3), and bodies that we cannot read (415, §8.2.3).

@@ -22,8 +22,7 @@ pub(super) fn dial_target(text: &str, account: Option<&AccountConfig>) -> Result
     {
         let uri: Uri = text.parse().map_err(|error: crate::sip::message::UriError| bad(&error.to_string()))?;
         return match uri.scheme {
-            Scheme::Sip => Ok(Uri { headers: None, ..uri }),
-            Scheme::Sips => Err(bad("sips: needs TLS, which is not built yet")),
+            Scheme::Sip | Scheme::Sips => Ok(Uri { headers: None, ..uri }),
             Scheme::Tel => match account {
                 Some(account) => Ok(in_domain(uri.user.as_deref().unwrap_or_default(), account)),
                 None => Err(bad("a tel: number needs an account")),
@@ -107,6 +106,7 @@ mod tests {
             ("tel:+4930-1234", "sip:+49301234@pbx.example.org"),
             ("bob@example.com", "sip:bob@example.com"),
             ("sip:bob@example.com:5070;transport=tcp", "sip:bob@example.com:5070;transport=tcp"),
+            ("sips:bob@example.com", "sips:bob@example.com"),
             ("192.0.2.7", "sip:192.0.2.7"),
             ("192.0.2.7:5070", "sip:192.0.2.7:5070"),
             ("2001:db8::7", "sip:[2001:db8::7]"),
@@ -122,7 +122,6 @@ mod tests {
             ("", "it is empty"),
             ("600", "a number or name needs an account; without one, give user@host or an address"),
             ("tel:+1", "a tel: number needs an account"),
-            ("sips:bob@example.com", "sips: needs TLS, which is not built yet"),
             ("bob smith@example.com", "there is a blank in it"),
         ] {
             match dial_target(typed, None) {

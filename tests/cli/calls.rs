@@ -276,7 +276,6 @@ fn wrong_usage_exits_with_2_and_says_what_would_be_right() {
         .expect(2, &["there is no key `audio.fram`", "did you mean `audio.frame`?"]);
     home.run(&["call", "x@y", "--dtmf", "12x"]).expect(2, &["`x` is no DTMF digit"]);
     home.run(&["call", "x@y", "--duration", "soon"]).expect(2, &["30s"]);
-    home.run(&["call", "sips:a@b"]).expect(2, &["sips: needs TLS, which is not built yet"]);
     home.run(&["explain", "auth.wrong-pasword"]).expect(2, &["did you mean auth.wrong-password?"]);
 }
 

@@ -4,7 +4,8 @@ use crate::kit::{CANARY, Done, Home, Pbx, blocks, repository};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
+    "src/manual/tls.md",
     "README.md",
     "src/manual/first-call.md",
     "src/manual/calls.md",

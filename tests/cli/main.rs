@@ -20,4 +20,5 @@ mod peer;
 mod servers;
 mod signals;
 mod terminal;
+mod tls;
 mod transfers;

@@ -18,6 +18,11 @@ pub(crate) struct Asterisk {
     container: Container,
     /// SIP over UDP and TCP.
     pub(crate) sip: u16,
+    /// SIP over TLS.
+    pub(crate) tls: u16,
+    /// The CA of its certificate, which is for `localhost`, and the certificate itself.
+    pub(crate) ca: PathBuf,
+    pub(crate) certificate: PathBuf,
     http: u16,
     /// The `interop` application of ARI exists while this connection does.
     _application: TcpStream,
@@ -26,11 +31,16 @@ pub(crate) struct Asterisk {
 impl Asterisk {
     /// Starts it on free ports.
     pub(crate) fn start(dir: &Path) -> Result<Self, String> {
-        let (sip, http, rtp) = (free_port()?, free_port()?, rtp_ports(200)?);
+        let (sip, tls, http, rtp) = (free_port()?, free_port()?, free_port()?, rtp_ports(200)?);
+        let (ca, certificate) = certificates(&dir.join("tls"))?;
         let speech = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/assets/speech.wav");
-        let mut options = vec![format!("--volume={}:/opt/bellwire/sounds/speech.wav16:ro", speech.display())];
+        let mut options = vec![
+            format!("--volume={}:/opt/bellwire/sounds/speech.wav16:ro", speech.display()),
+            format!("--volume={}:/opt/bellwire/tls:ro", dir.join("tls").display()),
+        ];
         let variables = [
             ("SIP_PORT", sip),
+            ("TLS_PORT", tls),
             ("HTTP_PORT", http),
             ("RTP_FIRST", rtp),
             ("RTP_LAST", rtp + 199),
@@ -47,7 +57,7 @@ impl Asterisk {
         )
         .map_err(|e| e.to_string())?;
         container.wait_for("Creating Stasis app 'interop'", START)?;
-        Ok(Self { container, sip, http, _application: application })
+        Ok(Self { container, sip, tls, ca, certificate, http, _application: application })
     }
 
     /// "127.0.0.1:PORT".
@@ -105,6 +115,25 @@ impl Asterisk {
         }
         Err(format!("ARI {method} {path}: {} {body}", head.lines().next().unwrap_or("no answer")))
     }
+}
+
+/// A CA, and a certificate of it for `localhost` with its key, as files in `dir`: the CA's and the certificate's.
+fn certificates(dir: &Path) -> Result<(PathBuf, PathBuf), String> {
+    let fail = |e: rcgen::Error| format!("no certificate: {e}");
+    let mut ca = rcgen::CertificateParams::default();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "Interop CA");
+    let ca = rcgen::CertifiedIssuer::self_signed(ca, rcgen::KeyPair::generate().map_err(fail)?).map_err(fail)?;
+    let key = rcgen::KeyPair::generate().map_err(fail)?;
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).map_err(fail)?;
+    let server = params.signed_by(&key, &ca).map_err(fail)?;
+    fs::create_dir_all(dir).map_err(|e| e.to_string())?;
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        fs::write(&path, text).map(|()| path).map_err(|e| e.to_string())
+    };
+    write("server-key.pem", &key.serialize_pem())?;
+    Ok((write("ca.pem", &ca.pem())?, write("server.pem", &server.pem())?))
 }
 
 /// What both phones have in common here.

@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 pub(crate) struct Setup {
     /// Server with port, user, password.
     pub(crate) account: Option<(String, String, String)>,
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp` or `tls`.
     pub(crate) transport: Option<&'static str>,
+    /// More lines for the account.
+    pub(crate) account_lines: String,
     /// Codec names in order; empty: the defaults.
     pub(crate) codecs: Vec<&'static str>,
     /// SIP port, 0 for any.
@@ -42,6 +44,7 @@ impl Setup {
             if let Some(transport) = self.transport {
                 text += &format!("transport = \"{transport}\"\n");
             }
+            text += &self.account_lines;
         }
         text += &format!("[audio]\ninput = \"{}\"\noutput = \"none\"\n", self.input.unwrap_or("none"));
         if let Some(least) = self.jitter_min {

@@ -46,6 +46,18 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.push(Row::new("asterisk", "register, MD5, over TCP", |b, d| register(b, d, "1004", "md5-1004", "tcp")));
     rows.push(Row::new("asterisk", "wrong password, MD5", |b, d| wrong_password(b, d, "1001")));
     rows.push(Row::new("asterisk", "wrong password, SHA-256", |b, d| wrong_password(b, d, "1003")));
+    rows.push(Row::new("asterisk", "echo, speech, pcmu, over TLS", tls_echo));
+    rows.push(Row::new("asterisk", "register, MD5, over TLS", tls_register));
+    rows.push(Row::new("asterisk", "TLS, a pinned certificate", |b, d| {
+        tls_refused(b, d, "localhost", Trust::Pin, None)
+    }));
+    rows.push(Row::new("asterisk", "TLS, unknown CA", |b, d| {
+        tls_refused(b, d, "localhost", Trust::System, Some("tls.untrusted"))
+    }));
+    rows.push(Row::new("asterisk", "TLS, a certificate for another name", |b, d| {
+        tls_refused(b, d, "127.0.0.1", Trust::Ca, Some("tls.name-mismatch"))
+    }));
+    rows.push(Row::new("asterisk", "TLS to the port in clear", tls_to_clear));
     rows.push(Row::new("asterisk", "unknown server", unknown_server));
     for transport in ["udp", "tcp"] {
         rows.push(Row::new("asterisk", format!("the PBX is killed in a call, {transport}"), move |_, d| {
@@ -75,6 +87,87 @@ fn echo_speech(bench: &Bench, dir: &Path, codec: &'static str, transport: &'stat
     done.expect_code(0)?;
     expect_codec(&done, codec)?;
     heard_speech(bench, &Sound::read(&heard, 0)?, codec)
+}
+
+/// Whom a phone trusts.
+#[derive(Clone, Copy)]
+enum Trust {
+    System,
+    Ca,
+    Pin,
+}
+
+/// The configuration of user 1001 over TLS to `host`.
+fn over_tls(bench: &Bench, host: &str, trust: Trust) -> Result<Setup, String> {
+    let asterisk = bench.asterisk()?;
+    let account = Some((format!("{host}:{}", asterisk.tls), "1001".to_owned(), "md5-1001".to_owned()));
+    let account_lines = match trust {
+        Trust::System => String::new(),
+        Trust::Ca => format!("tls_ca = \"{}\"\n", asterisk.ca.display()),
+        Trust::Pin => format!("tls_pin = \"sha256:{}\"\n", fingerprint(&asterisk.certificate)?),
+    };
+    Ok(Setup { account, account_lines, transport: Some("tls"), ..user_1001(bench)? })
+}
+
+fn fingerprint(pem: &Path) -> Result<String, String> {
+    use base64::Engine;
+    use sha2::{Digest, Sha256};
+    let text = std::fs::read_to_string(pem).map_err(|e| e.to_string())?;
+    let inner: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(inner).map_err(|e| e.to_string())?;
+    Ok(Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn tls_echo(bench: &Bench, dir: &Path) -> Outcome {
+    let setup = Setup { codecs: vec!["pcmu"], ..over_tls(bench, "localhost", Trust::Ca)? };
+    let heard = dir.join("heard.wav");
+    let says = bench.speech_file(dir)?;
+    let call = ["call", "600", "--play", &says, "--record", &heard.display().to_string(), "--duration", "12s"];
+    let done = Phone::run(dir, &setup, &call, Duration::from_secs(40))?;
+    done.expect_code(0)?;
+    in_tls_only(dir)?;
+    heard_speech(bench, &Sound::read(&heard, 0)?, "pcmu")
+}
+
+/// Every message of the trace travelled over TLS.
+fn in_tls_only(dir: &Path) -> Result<(), String> {
+    let trace = std::fs::read_to_string(dir.join("trace.txt")).map_err(|e| e.to_string())?;
+    let moved = |line: &&str| line.contains(" sent ") || line.contains(" received ");
+    match trace.lines().filter(moved).find(|line| line.contains("──") && !line.contains(" TLS ")) {
+        Some(line) => Err(format!("in clear: {line}")),
+        None if trace.contains(" TLS ") => Ok(()),
+        None => Err("the trace is empty".to_owned()),
+    }
+}
+
+fn tls_register(bench: &Bench, dir: &Path) -> Outcome {
+    let setup = over_tls(bench, "localhost", Trust::Ca)?;
+    let done = Phone::run(dir, &setup, &["register", "--once"], Duration::from_secs(20))?;
+    done.expect_code(0)?;
+    in_tls_only(dir)?;
+    Ok(format!("registered after {:.2} s in all", done.took.as_secs_f64()))
+}
+
+fn tls_refused(bench: &Bench, dir: &Path, host: &str, trust: Trust, slug: Option<&str>) -> Outcome {
+    let setup = over_tls(bench, host, trust)?;
+    let done = Phone::run(dir, &setup, &["register", "--once"], Duration::from_secs(20))?;
+    let Some(slug) = slug else {
+        done.expect_code(0)?;
+        return Ok("registered".to_owned());
+    };
+    done.expect_code(6)?;
+    let told = done.events.iter().any(|event| event.to_string().contains(slug));
+    if told { Ok(format!("exit code 6, {slug}")) } else { Err(format!("no {slug} in {:?}", done.events)) }
+}
+
+fn tls_to_clear(bench: &Bench, dir: &Path) -> Outcome {
+    let setup = Setup { transport: Some("tls"), ..user_1001(bench)? };
+    let done = Phone::run(dir, &setup, &["register", "--once"], Duration::from_secs(40))?;
+    let told = |slug: &str| done.events.iter().any(|event| event.to_string().contains(slug));
+    match (done.code, ["tls.not-tls", "tls.closed", "tls.timeout"].into_iter().find(|slug| told(slug))) {
+        (5 | 6, Some(slug)) => Ok(format!("exit code {}, {slug}", done.code)),
+        (code, _) => Err(format!("exit code {code}, {:?}", done.events)),
+    }
 }
 
 /// With a deeper jitter buffer than the default's: one packet that a busy machine delays is no fault of either side, but to conceal it in the

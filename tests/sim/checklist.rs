@@ -866,8 +866,48 @@ const CHECKLIST: &[Subject] = &[
     },
     Subject {
         name: "TLS",
-        source: "RFC 3261 §26; RFC 5922",
-        rules: &[("names and chains of certificates", Later("there is no TLS yet, and nothing pretends to have it"))],
+        source: "RFC 3261 §26; RFC 5922; RFC 5630",
+        rules: &[
+            (
+                "chains, names, purpose and age of certificates",
+                Tests(&[
+                    "certificates_are_taken_and_refused_as_rfc_5922_and_rfc_5280_say",
+                    "a_domain_is_named_exactly_and_by_a_wildcard_only_where_that_is_allowed",
+                    "wildcards_pins_and_self_signed_certificates_are_trusted_where_that_is_asked_for",
+                ]),
+            ),
+            (
+                "the configured domain is checked, and no word is said to anybody else",
+                Tests(&["not_a_word_is_said_to_a_server_with_a_bad_certificate_and_each_fault_has_its_name"]),
+            ),
+            (
+                "one connection for a registration, its calls and their dialogs, for one name only",
+                Tests(&[
+                    "one_verified_connection_carries_a_registration_and_all_its_calls",
+                    "a_connection_verified_for_one_name_is_never_used_for_another",
+                    "a_lost_connection_is_opened_and_verified_again",
+                    "a_secure_dialog_stays_on_its_connection_whatever_the_contact_says",
+                ]),
+            ),
+            (
+                "sips: never goes in clear, and shows a sips: Contact",
+                Tests(&[
+                    "a_sips_call_goes_over_tls_whatever_the_account_says_and_shows_a_sips_contact",
+                    "a_sips_call_never_falls_back_to_clear",
+                    "a_sips_request_that_came_in_clear_is_refused",
+                    "a_sips_call_reaches_no_phone_that_registered_in_clear",
+                    "a_sips_call_is_not_led_to_an_address_in_clear_by_a_redirection",
+                ]),
+            ),
+            (
+                "handshakes are few at once and limited in time; what is no TLS is thrown out",
+                Tests(&[
+                    "half_handshakes_have_ten_seconds_and_sixteen_places",
+                    "a_listener_serves_tls_and_throws_out_what_is_none",
+                    "what_is_no_tls_or_ends_early_is_told_apart",
+                ]),
+            ),
+        ],
     },
     Subject {
         name: "REFER",

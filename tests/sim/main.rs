@@ -30,5 +30,6 @@ mod storms;
 mod sweep;
 mod talking;
 mod timers;
+mod tls;
 mod transfers;
 mod updating;

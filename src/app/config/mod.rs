@@ -75,6 +75,8 @@ pub struct Account {
     pub expires: Duration,
     /// How SIP travels.
     pub transport: Transport,
+    /// How the server's certificate is judged, and ours.
+    pub tls: Tls,
     /// Outbound proxy.
     pub proxy: Option<String>,
     /// Answer by itself after so long.
@@ -107,6 +109,23 @@ pub enum Transport {
     Udp,
     /// A stream.
     Tcp,
+    /// A stream that nobody on the way can read.
+    Tls,
+}
+
+/// The `tls_…` keys of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// Trust these certificates instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Trust exactly the certificate or key with this SHA-256.
+    pub pin: Option<[u8; 32]>,
+    /// The name that the certificate must be for, instead of the server's.
+    pub server_name: Option<String>,
+    /// Take certificates with a wildcard.
+    pub wildcards: bool,
+    /// Certificate and key to show to servers that ask.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// `[audio]`
@@ -189,6 +208,8 @@ pub struct Network {
     pub dscp_audio: u8,
     /// Whether anybody may call, not only the server we are registered with.
     pub accept_any: bool,
+    /// Port, certificate and key of a phone that listens for TLS.
+    pub tls: Option<(u16, PathBuf, PathBuf)>,
 }
 
 /// `[limits]`, 0: no limit.
@@ -230,6 +251,8 @@ pub enum Level {
 pub struct Pbx {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it listens for TLS, with which certificate and key.
+    pub tls: Option<(SocketAddr, PathBuf, PathBuf)>,
     /// Name of its realm.
     pub realm: String,
     /// Calls at once; 0: no limit.

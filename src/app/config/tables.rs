@@ -5,7 +5,7 @@ use super::password::PasswordSource;
 use super::read::{Bad, Place, Reader, Table};
 use super::value::{duration, filled, quoted, show_duration, sink, source, text};
 use super::{
-    Account, Audio, Call, Config, Encryption, Level, Limits, Log, Network, Opus, Pbx, PbxUser, Source, Transport,
+    Account, Audio, Call, Config, Encryption, Level, Limits, Log, Network, Opus, Pbx, PbxUser, Source, Tls, Transport,
 };
 use crate::media::codec::CODECS;
 use crate::media::command::{AudioSink, AudioSource};
@@ -15,6 +15,7 @@ use crate::secret::Secret;
 use crate::time::Duration;
 use crate::ua::{Reliable, TransferPolicy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use toml::de::DeValue;
 
 /// Tables whose functions are not built: refused as a whole.
@@ -28,7 +29,7 @@ pub(super) fn config(r: &mut Reader<'_>, sources: &[Source]) -> Config {
     let audio = audio(r, &mut table, None);
     r.finish(table);
     let call = call(r, &mut root);
-    let network = network(r, &mut root);
+    let network = network(r, &mut root, sources);
     let limits = limits(r, &mut root);
     let log = log(r, &mut root);
     let pbx = pbx(r, &mut root, sources);
@@ -227,7 +228,7 @@ fn suites(value: &DeValue<'_>) -> Result<Vec<Suite>, Bad> {
     Ok(suites)
 }
 
-fn network<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Network {
+fn network<'a>(r: &mut Reader<'a>, root: &mut Table<'a>, sources: &[Source]) -> Network {
     let mut t = r.table(root, "network");
     let port = to(r.number(&mut t, "port", 0, 0..=65_535));
     let show = |v: &(u16, u16)| Some(quoted(&format!("{}-{}", v.0, v.1)));
@@ -237,8 +238,11 @@ fn network<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Network {
         ip => ip.parse::<IpAddr>().map(Some).map_err(|_| Bad::value("\"auto\" or an address of this computer")),
     };
     let show = |v: &Option<IpAddr>| Some(quoted(&v.map_or_else(|| "auto".to_owned(), |ip| ip.to_string())));
+    let tls_port = to(r.number(&mut t, "tls_port", 5061, 0..=65_535));
+    let tls = identity(r, &mut t, sources).map(|(certificate, key)| (tls_port, certificate, key));
     let network = Network {
         port,
+        tls,
         rtp_ports,
         ipv6: r.flag(&mut t, "ipv6", true),
         interface: r.value(&mut t, "interface", None, address, show),
@@ -301,6 +305,9 @@ fn pbx<'a>(r: &mut Reader<'a>, root: &mut Table<'a>, sources: &[Source]) -> Pbx 
     };
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 5060));
     let listen = r.value(&mut t, "listen", default, address, |v| Some(quoted(&v.to_string())));
+    let secure = SocketAddr::from((Ipv4Addr::LOCALHOST, 5061));
+    let secure = r.value(&mut t, "tls_listen", secure, address, |v| Some(quoted(&v.to_string())));
+    let tls = identity(r, &mut t, sources).map(|(certificate, key)| (secure, certificate, key));
     let realm = r.value(&mut t, "realm", "bellwire".to_owned(), filled, |v| Some(quoted(v)));
     let max_calls = to(r.number(&mut t, "max_calls", 100, 0..=100_000));
     let all = r.table(&mut t, "user");
@@ -319,7 +326,7 @@ fn pbx<'a>(r: &mut Reader<'a>, root: &mut Table<'a>, sources: &[Source]) -> Pbx 
         r.finish(table);
     }
     r.finish(t);
-    Pbx { listen, realm, max_calls, users }
+    Pbx { listen, tls, realm, max_calls, users }
 }
 
 /// The one password source of a table; two of them are an error.
@@ -412,8 +419,9 @@ fn account<'a>(
     let register = r.flag(&mut t, "register", true);
     let expires =
         r.span(&mut t, "expires", Duration::from_secs(600), (Duration::from_secs(30), Duration::from_secs(86_400))).0;
-    let kinds = [("auto", Transport::Auto), ("udp", Transport::Udp), ("tcp", Transport::Tcp)];
-    let transport = r.choice(&mut t, "transport", Transport::Auto, &kinds, &["tls"]);
+    let kinds = [("auto", Transport::Auto), ("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+    let transport = r.choice(&mut t, "transport", Transport::Auto, &kinds, &[]);
+    let tls = tls(r, &mut t, sources);
     let proxy = r.optional(&mut t, "proxy");
     r.choice(&mut t, "nat", (), &[("auto", ())], &["stun", "ice", "off"]);
     let encryption = encryption(r, &mut t, Some(above.1));
@@ -423,9 +431,7 @@ fn account<'a>(
     let auto_answer = r.value(&mut t, "auto_answer", None, auto_answer, |v| {
         Some(v.map_or_else(|| "false".into(), |d| quoted(&show_duration(d))))
     });
-    for key in ["stun", "tls_ca", "tls_pin", "tls_server_name"] {
-        r.not_built(&mut t, key, "");
-    }
+    r.not_built(&mut t, "stun", "");
     let mut own = r.table(&mut t, "audio");
     let audio = audio(r, &mut own, Some(above.0));
     r.finish(own);
@@ -445,6 +451,7 @@ fn account<'a>(
         register,
         expires,
         transport,
+        tls,
         proxy,
         auto_answer,
         audio,
@@ -452,6 +459,72 @@ fn account<'a>(
         contact_rewrite,
         outbound,
     })
+}
+
+fn tls<'a>(r: &mut Reader<'a>, t: &mut Table<'a>, sources: &[Source]) -> Tls {
+    Tls {
+        ca: file(r, t, "tls_ca", sources),
+        pin: r.value(t, "tls_pin", None, pin, |v| v.map(|pin| quoted(&show_pin(&pin)))),
+        server_name: r.optional(t, "tls_server_name"),
+        wildcards: r.flag(t, "tls_wildcards", false),
+        identity: identity(r, t, sources),
+    }
+}
+
+/// `tls_cert` and `tls_key`: both or none.
+fn identity<'a>(r: &mut Reader<'a>, t: &mut Table<'a>, sources: &[Source]) -> Option<(PathBuf, PathBuf)> {
+    let found = ["tls_cert", "tls_key"].map(|key| (key, placed_file(r, t, key, sources)));
+    match found {
+        [(_, Some((certificate, _))), (_, Some((key, _)))] => return Some((certificate, key)),
+        [(_, None), (_, None)] => {}
+        [(here, Some((_, at))), (lacks, None)] | [(lacks, None), (here, Some((_, at)))] => {
+            let text = format!("[{}] has `{here}` without `{lacks}`", t.path);
+            r.tell(Severity::Error, "config.missing-key", &at, text, format!("add {lacks}"), None, None);
+        }
+    }
+    None
+}
+
+/// The file that a key names; a relative path is beside the config file.
+fn file<'a>(r: &mut Reader<'a>, t: &mut Table<'a>, key: &'static str, sources: &[Source]) -> Option<PathBuf> {
+    placed_file(r, t, key, sources).map(|(path, _)| path)
+}
+
+fn placed_file<'a>(
+    r: &mut Reader<'a>,
+    t: &mut Table<'a>,
+    key: &'static str,
+    sources: &[Source],
+) -> Option<(PathBuf, Place)> {
+    let Some((text, place)) = r.get(t, key, filled) else {
+        r.note(t, key, None, "default".to_owned());
+        return None;
+    };
+    r.note(t, key, Some(quoted(&text)), place.origin());
+    let dir = place.layer().and_then(|layer| sources.get(layer)).map(|source| &source.dir);
+    let path = dir.map_or_else(|| PathBuf::from(&text), |dir| dir.join(&text));
+    Some((path, place))
+}
+
+/// `sha256:` and 64 hex digits, perhaps with colons, or the base64 of as many bytes.
+fn pin(value: &DeValue<'_>) -> Result<Option<[u8; 32]>, Bad> {
+    use base64::Engine;
+    let bad = || Bad::value("\"sha256:\" and the 64 hex digits of the certificate or of its key");
+    let text = text(value)?.trim();
+    let digits = text.strip_prefix("sha256:").or_else(|| text.strip_prefix("sha256/")).ok_or_else(bad)?;
+    let hex: String = digits.chars().filter(|c| *c != ':').collect();
+    let pairs = hex.as_bytes().chunks(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        u8::from_str_radix(pair, 16).ok().filter(|_| pair.len() == 2)
+    });
+    let bytes: Option<Vec<u8>> = pairs.collect();
+    let bytes = bytes.filter(|bytes| bytes.len() == 32);
+    let bytes = bytes.or_else(|| base64::engine::general_purpose::STANDARD.decode(digits).ok());
+    bytes.and_then(|bytes| bytes.try_into().ok()).map(Some).ok_or_else(bad)
+}
+
+fn show_pin(pin: &[u8; 32]) -> String {
+    pin.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn server_name(text: &str) -> Result<(), String> {

@@ -136,7 +136,6 @@ fn broken_toml_is_told_with_its_place() {
 #[test]
 fn keys_of_what_is_not_built_are_refused_as_such() {
     for text in [
-        "[account.a]\nserver = \"x\"\nuser = \"y\"\ntransport = \"tls\"\n",
         "[account.a]\nserver = \"x\"\nuser = \"y\"\nstun = \"x\"\n",
         "[account.a]\nserver = \"x\"\nuser = \"y\"\npassword_keyring = true\n",
         "[account.a]\nserver = \"x\"\nuser = \"y\"\nvideo.enabled = true\n",

@@ -121,7 +121,8 @@ impl Session<'_> {
 
     pub(super) fn handle_event(&mut self, event: Event, around: &Facts) {
         match event {
-            Event::Registered { account, contact, expires, refreshed } => {
+            Event::Registered { account, contact, expires, transport, refreshed } => {
+                let contact = format!("{contact} over {}", transport.to_uppercase());
                 self.registered(account, &contact, expires, refreshed)
             }
             Event::RegistrationFailed { account, failure, retry_s } => {
@@ -159,7 +160,7 @@ impl Session<'_> {
             Event::CallRinging { after_ms, .. } => {
                 self.console.progress(&format!("  ringing  {} s", seconds(after_ms)));
             }
-            Event::CallAnswered { call, after_ms, audio } => self.answered(call, after_ms, audio),
+            Event::CallAnswered { call, after_ms, audio, .. } => self.answered(call, after_ms, audio),
             Event::CallChanged { call, audio, held, held_by_peer } => {
                 let before = self.calls.get_mut(&call).map(|seen| seen.note_hold(held, held_by_peer));
                 let word = match (held, held_by_peer) {
@@ -367,10 +368,11 @@ impl Session<'_> {
                 let codecs =
                     if info.codecs.is_empty() { "not told".to_owned() } else { Console::safe(&info.codecs.join(", ")) };
                 self.console.say(&format!(
-                    "  answered {} {} in {} ms",
+                    "  answered {} {} in {} ms over {}",
                     info.code,
                     Console::safe(&info.reason),
-                    info.rtt_ms
+                    info.rtt_ms,
+                    info.transport.to_uppercase()
                 ));
                 self.console.say(&format!("  server   {server}\n  codecs   {codecs}"));
                 if !info.allow.is_empty() {

@@ -82,6 +82,143 @@ firewall may drop the packets."
     [Words("try again in a minute")];
     "The server is there but overloaded, in maintenance, or its way on is down."
 
+    "tls.name-mismatch" Encryption Error:
+    "the certificate is for {names|another name}, not for {server|the server}";
+    "TLS to {address|its address}, certificate valid until {valid_until|?}, issued by {issuer|?}";
+    [Words("reach the server by the name in its certificate"),
+     Key("account.{account|work}", "tls_server_name = \"{name|sip.example.net}\"", "keeps the address and checks that name instead")];
+    "The server is who it says, but not whom you asked for. The name is that of the config or of the URI, never what DNS made of it (RFC 5922). Nothing was
+sent: somebody in between could otherwise take your login."
+
+    "tls.wildcard" Encryption Error:
+    "the certificate names {server|the server} only by a wildcard: {names|*}";
+    "TLS to {address|its address}; RFC 5922 forbids wildcards for SIP";
+    [Key("account.{account|work}", "tls_wildcards = true", "if you trust whoever runs that domain with all its names")];
+    "A wildcard certificate is good for every host of a domain. SIP asks for the very name; many providers do not mind, so it can be allowed."
+
+    "tls.no-name" Encryption Error:
+    "the certificate of {server|the server} names no domain and no address";
+    "subject {subject|?}, issued by {issuer|?}; the common name does not count";
+    [Key("account.{account|work}", "tls_pin = \"sha256:{sha256|3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f}\"", "trusts exactly this one: compare it with the server first"),
+     Words("a new certificate needs the name as a subject alternative name")];
+    "Names of a certificate stand in its subject alternative names. The common name was used for that long ago and proves nothing today."
+
+    "tls.expired" Encryption Error:
+    "the certificate of {server|the server} ran out on {valid_until|some day}";
+    "TLS to {address|its address}, issued by {issuer|?}; is the clock of this computer right?";
+    [Words("the server needs a new certificate"),
+     Key("account.{account|work}", "tls_pin = \"sha256:{sha256|3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f}\"", "trusts exactly this one, whatever its age")];
+    "A certificate, or one that signed it, is older than it may be. Often a renewal failed; sometimes the clock here is wrong."
+
+    "tls.not-yet-valid" Encryption Error:
+    "the certificate of {server|the server} is only valid from {valid_from|some day} on";
+    "TLS to {address|its address}, issued by {issuer|?}; is the clock of this computer right?";
+    [Words("set the clock of this computer, or of the one that made the certificate")];
+    "Most often the clock here is behind: small boards without a battery start in 1970."
+
+    "tls.self-signed" Encryption Error:
+    "{server|the server} shows a certificate that it signed itself";
+    "subject {subject|?}, for {names|no name}, sha256 {sha256|?}";
+    [Key("account.{account|work}", "tls_pin = \"sha256:{sha256|3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f}\"", "trusts exactly this one: compare it with the server first"),
+     Key("account.{account|work}", "tls_ca = \"server.pem\"", "the same by its file")];
+    "Anybody can make such a certificate, so it proves nothing until you have compared it. Usual for a PBX of your own."
+
+    "tls.untrusted" Encryption Error:
+    "cannot trust the certificate of {server|the server}";
+    "issued by {issuer|somebody}, whom this computer does not know; sha256 {sha256|?}";
+    [Key("account.{account|work}", "tls_ca = \"my-ca.pem\"", "trusts your own CA"),
+     Key("account.{account|work}", "tls_pin = \"sha256:{sha256|3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f}\"", "trusts exactly this one: compare it with the server first")];
+    "The certificate was signed by an authority that is neither in the system's list nor in `tls_ca`, or the server does not send the certificates between."
+
+    "tls.wrong-purpose" Encryption Error:
+    "the certificate of {server|the server} is not meant for servers";
+    "its extended key usage lacks serverAuth; issued by {issuer|?}";
+    [Words("the server needs a certificate for servers")];
+    "A certificate says what it is for. This one is for clients, mail or signing code."
+
+    "tls.pin-mismatch" Encryption Error:
+    "{server|the server} does not show the pinned certificate";
+    "it shows sha256 {sha256|?}, issued by {issuer|?}, valid from {valid_from|?}";
+    [Words("ask whoever runs the server whether it has a new certificate"),
+     Key("account.{account|work}", "tls_pin = \"sha256:{sha256|3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f3a9f}\"", "if so")];
+    "`tls_pin` trusts one certificate, or one key, and no other. Either the server has a new one or somebody stands in between."
+
+    "tls.bad-certificate" Encryption Error:
+    "the certificate of {server|the server} is broken or too weak";
+    "its encoding, its signature or its key cannot be accepted; issued by {issuer|?}";
+    [Words("the server needs a certificate with an RSA key of 2048 bits or more, or with an EC key P-256 or P-384")];
+    "A signature does not fit, a chain is in disorder, or a key is too small."
+
+    "tls.client-certificate-wanted" Encryption Error:
+    "{server|the server} wants a certificate of ours and {account|this account} has none";
+    "TLS to {address|its address}";
+    [Words("set tls_cert and tls_key of the account; the certificate comes from whoever runs the server")];
+    "The server lets in only who shows a certificate of its own."
+
+    "tls.client-certificate-refused" Encryption Error:
+    "{server|the server} does not take our certificate";
+    "TLS to {address|its address}: {cause|refused}";
+    [Words("tls_cert of the account must be signed, with its chain, by a CA that the server knows, and not have run out")];
+    "The certificate of `tls_cert` was refused: unknown CA, run out, or for somebody else."
+
+    "tls.not-tls" Encryption Error:
+    "what answers at {address|that address} does not speak TLS";
+    "{server|the server} answered something else";
+    [Key("account.{account|work}", "server = \"{server|pbx.example.org}:5061\"", "the usual port for TLS"),
+     Key("account.{account|work}", "transport = \"tcp\"", "if there is no TLS, and you do not need it")];
+    "Most often the port is the one for UDP and TCP, 5060."
+
+    "tls.version" Encryption Error:
+    "{server|the server} knows only old versions of TLS";
+    "bellwire speaks TLS 1.2 and 1.3; TLS to {address|its address}";
+    [Words("the server needs an update or a setting; Asterisk: `method = tlsv1_2` in its TLS transport")];
+    "Versions below 1.2 can be broken and are not spoken here."
+
+    "tls.handshake" Encryption Error:
+    "{server|the server} refused the TLS handshake";
+    "no cipher in common, or a certificate of ours is missing; TLS to {address|its address}";
+    [Words("set tls_cert and tls_key of the account, if the server asks for a certificate"),
+     Words("the server must offer ECDHE with AES-GCM or ChaCha20")];
+    "The two sides found no way of encrypting that both allow, or the server asks for a client certificate and says no more than that."
+
+    "tls.refused" Encryption Error:
+    "{server|the server} ended the TLS handshake";
+    "TLS to {address|its address}: {cause|refused}";
+    [Words("look into the log of the server: it does not know the name, or something is wrong there")];
+    "The server sent an alert that says no more. Some do not know the name that was asked for (SNI)."
+
+    "tls.closed" Encryption Error:
+    "{server|the server} closed the connection in the middle of the handshake";
+    "TLS to {address|its address}";
+    [Words("is it really a TLS port? look into the log of the server")];
+    "Nothing was said about the reason. Some servers do that when they want a client certificate, or when they have none of their own."
+
+    "tls.timeout" NotReached Error:
+    "{server|the server} took the connection and did not finish the handshake";
+    "10 s of waiting; TLS to {address|its address}";
+    [Key("account.{account|work}", "server = \"{server|pbx.example.org}:5061\"", "the usual port for TLS"),
+     Words("is the server overloaded?")];
+    "The connection came up and then nothing, or too little, came."
+
+    "tls.corrupt" NotReached Error:
+    "what came over TLS from {server|the server} is not what was sent";
+    "the connection was closed; TLS to {address|its address}";
+    [Words("if it happens again, something on the way changes what passes")];
+    "TLS noticed that data was changed, lost or made up on its way."
+
+    "tls.required" Encryption Error:
+    "{server|the other side} was asked for by sips: and there is no secure way";
+    "nothing was sent: sips: never goes in clear";
+    [Key("account.{account|work}", "transport = \"tls\"", ""),
+     Words("or call the sip: address, which may go in clear")];
+    "A sips: address promises encryption on the whole way (RFC 5630). Rather than to break that promise the call is not made."
+
+    "tls.file" Config Error:
+    "{file|a TLS file} cannot be used";
+    "{cause|}";
+    [Words("files are PEM: `-----BEGIN CERTIFICATE-----` or `-----BEGIN PRIVATE KEY-----`, the key without a password")];
+    "A file that `tls_ca`, `tls_cert` or `tls_key` names is missing, is no PEM, or key and certificate do not belong together. Nothing was started."
+
     "net.port-in-use" Port Error:
     "port {port|5060} ({transport|UDP}) is taken";
     "address already in use on {address|this computer}";

@@ -6,6 +6,7 @@ use super::{Bridge, Invitation, Side, State};
 use crate::id::CallHandle;
 use crate::pbx::session::{Desk, Fate, SessionId};
 use crate::sdp::{MediaEncryption, Negotiator, Sdp, Wish, plan::Direction, remote_of, rewrite_addresses};
+use crate::sip::endpoint::TlsWish;
 use crate::sip::message::StatusCode;
 use crate::ua::call::{CallCommand, CallEvent, Dial, NextHop, OfferId};
 
@@ -82,6 +83,7 @@ impl Bridge {
                 contact_user: Some(invitation.caller.clone()),
                 next_hop: NextHop::Route(desk.core.endpoint.route_back(&binding.flow)),
                 transport: None,
+                tls: TlsWish::default(),
                 login: None,
                 max_forwards: invitation.max_forwards,
                 user_agent: desk.config.user_agent.clone(),

@@ -1,7 +1,7 @@
 //! Client transactions: requests, CANCEL and ACK out, responses in (RFC 3261 §8.1, §9.1, §17.1).
 
-use super::{Endpoint, EndpointEvent, Route, TxnError, TxnId};
-use crate::engine::{Family, Flow, FlowVia, Protocol, StreamFault};
+use super::{Endpoint, EndpointEvent, Route, Target, TxnError, TxnId};
+use crate::engine::{Family, Flow, FlowVia, Protocol, StreamFault, TlsFault};
 use crate::id::ConnId;
 use crate::sip::message::{CSeq, HeaderName, Method, Request, Response, StatusCode, Via};
 use crate::sip::transaction::client_invite::ClientInvite;
@@ -53,14 +53,20 @@ impl Endpoint {
     pub fn request(&mut self, now: Instant, mut request: Request, route: &Route) -> TxnId {
         let id = TxnId(self.fresh());
         let branch = self.rng.branch();
+        if leaks(&request, route) {
+            let error = TxnError::Transport(StreamFault::Tls(TlsFault::ClearRefused));
+            self.event(EndpointEvent::Failed { txn: id, error });
+            return id;
+        }
         via::push(&mut request, route.protocol(), route.local, &branch);
         let flow = self.flow_for(now, route);
         let wire = request.encode();
         if flow.protocol == Protocol::Udp && wire.len() > MAX_DATAGRAM && self.may_stream(flow.peer) {
-            let stream = self.connect(now, Protocol::Tcp, flow.peer, flow.local);
+            let target = Target { protocol: Protocol::Tcp, addr: flow.peer };
+            let stream = self.connect(now, target, flow.local, None);
             let datagram = Some(Box::new((request.clone(), flow)));
             request.headers.pop_front(&HeaderName::VIA);
-            let local = self.advertised(Protocol::Tcp, flow.local.ip());
+            let local = self.advertised(Protocol::Tcp, flow.local);
             via::push(&mut request, Protocol::Tcp, local, &branch);
             let wire = request.encode();
             self.start(now, id, request, &branch, stream, wire, datagram);
@@ -109,6 +115,9 @@ impl Endpoint {
     /// Sends the ACK for a 2xx, once per call (§13.2.2.4).
     pub fn send_ack(&mut self, now: Instant, mut ack: Request, route: &Route) {
         let branch = self.rng.branch();
+        if leaks(&ack, route) {
+            return;
+        }
         via::push(&mut ack, route.protocol(), route.local, &branch);
         let flow = self.flow_for(now, route);
         self.transmit(ack.encode(), flow);
@@ -286,7 +295,8 @@ impl Endpoint {
         if let Some(client) = self.clients.get(&id) {
             self.deadlines.set(id, client.machine.poll_timeout());
             if !sent {
-                self.fail_client(id, StreamFault::Overflow);
+                let gone = matches!(client.flow.via, FlowVia::Conn(conn) if self.connections.get(conn).is_none());
+                self.fail_client(id, if gone { StreamFault::Reset } else { StreamFault::Overflow });
             }
         }
     }
@@ -298,6 +308,13 @@ impl Endpoint {
             self.deadlines.set(id, None);
         }
     }
+}
+
+/// Whether a request that has to stay secure on its whole way (RFC 5630 §3.1.3) would leave in clear.
+fn leaks(request: &Request, route: &Route) -> bool {
+    let secure = request.uri.is_sips()
+        || request.headers.get(&HeaderName::ROUTE).is_some_and(|hop| hop.to_ascii_lowercase().contains("<sips:"));
+    secure && !route.protocol().is_secure()
 }
 
 /// The CANCEL of an INVITE (§9.1), or the ACK of its failure with the To of the response (§17.1.1.3): same Request-URI,

@@ -1,6 +1,6 @@
 //! What an endpoint tells its user and asks of the driver.
 
-use crate::engine::{Flow, Protocol, Query, StreamFault, Transmit};
+use crate::engine::{Flow, Protocol, Query, StreamFault, TlsPolicy, Transmit};
 use crate::id::{ConnId, RequestId};
 use crate::sip::message::{Request, Response, StatusCode};
 use crate::sip::transaction::TxnId;
@@ -17,10 +17,12 @@ pub enum EndpointOutput {
     Connect {
         /// The handle that the endpoint chose.
         conn: ConnId,
-        /// TCP for now.
+        /// A stream protocol.
         protocol: Protocol,
         /// Where to.
         peer: SocketAddr,
+        /// Of a secure protocol: who has to be there.
+        secure: Option<TlsPolicy>,
     },
     /// Close a stream connection after what is queued has been written.
     Close(ConnId),

@@ -1,6 +1,6 @@
 //! Server transactions: requests in, responses out (RFC 3261 §8.2, §9.2, §17.2).
 
-use super::{Endpoint, EndpointEvent, TxnId};
+use super::{Endpoint, EndpointEvent, Target, TxnId};
 use crate::engine::{Flow, FlowVia};
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode, Via};
 use crate::sip::transaction::server_invite::ServerInvite;
@@ -193,7 +193,7 @@ impl Endpoint {
         } else {
             (Machine::Other(ServerNonInvite::new(now, &self.timers, reliable)), Vec::new())
         };
-        let fallback = SocketAddr::new(flow.peer.ip(), via.port.unwrap_or(via::DEFAULT_PORT));
+        let fallback = SocketAddr::new(flow.peer.ip(), via.port.unwrap_or_else(|| flow.protocol.default_port()));
         self.unanswered = self.unanswered.saturating_add(1);
         self.deadlines.set(id, machine.poll_timeout());
         self.server_keys.insert(key.clone(), id);
@@ -292,7 +292,13 @@ impl Endpoint {
     fn send_response(&mut self, now: Instant, id: TxnId, bytes: Vec<u8>, flow: Flow, fallback: SocketAddr) {
         let flow = match flow.via {
             FlowVia::Conn(conn) if self.connections.get(conn).is_none() => {
-                let flow = self.connect(now, flow.protocol, fallback, flow.local);
+                // Whom a new secure one should lead to nobody could tell, and in clear it must not go.
+                if flow.protocol.is_secure() {
+                    self.counters.dropped += 1;
+                    return;
+                }
+                let target = Target { protocol: flow.protocol, addr: fallback };
+                let flow = self.connect(now, target, flow.local, None);
                 if let Some(server) = self.servers.get_mut(&id) {
                     server.flow = flow;
                 }

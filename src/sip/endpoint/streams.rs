@@ -1,11 +1,14 @@
 //! Stream connections of an endpoint: what arrives on them and what becomes of their transactions (RFC 3261 §18).
 
 use super::{Endpoint, EndpointEvent, EndpointOutput};
-use crate::engine::{Flow, FlowVia, Protocol, StreamEvent, StreamFault, Transmit};
+use crate::engine::{
+    Flow, FlowVia, PeerCertificate, Protocol, StreamEvent, StreamFault, TlsFault, TlsInfo, TlsPolicy, Transmit,
+};
 use crate::id::ConnId;
 use crate::sip::message::{HeaderName, Message, StatusCode};
 use crate::sip::transport::connections::State;
 use crate::sip::transport::framer::{Frame, FrameError};
+use crate::sip::transport::route::Target;
 use crate::time::Instant;
 use std::net::SocketAddr;
 
@@ -20,17 +23,27 @@ impl Endpoint {
                     self.close(now, evicted, StreamFault::Timeout);
                 }
             }
-            StreamEvent::Connected { local } => self.connected(now, conn, local),
+            StreamEvent::Handshaking => self.connections.reached(conn),
+            StreamEvent::Connected { local, tls } => self.connected(now, conn, local, tls),
             StreamEvent::Data(bytes) => self.handle_data(now, conn, bytes),
             StreamEvent::Writable => {}
-            StreamEvent::Closed => self.lose(now, conn, StreamFault::Reset),
-            StreamEvent::Failed(fault) => self.lose(now, conn, fault),
+            StreamEvent::Closed => self.lose(now, conn, StreamFault::Reset, None),
+            StreamEvent::Failed(fault) => self.lose(now, conn, fault, None),
+            StreamEvent::Untrusted { fault, certificate } => {
+                self.lose(now, conn, StreamFault::Tls(fault), certificate.as_deref());
+            }
         }
     }
 
-    fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
+    fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr, tls: Option<TlsInfo>) {
+        // A driver that forgets the handshake must not make us speak in clear.
+        if tls.is_none() && self.connections.get(conn).is_some_and(|connection| connection.protocol.is_secure()) {
+            self.close(now, conn, StreamFault::Tls(TlsFault::ClearRefused));
+            return;
+        }
         let waiting = self.connections.connected(now, conn, local);
         let Some(flow) = self.flow_of(conn) else { return };
+        self.opened(conn, flow);
         for bytes in waiting {
             self.out.push_back(EndpointOutput::Transmit(Transmit { bytes, flow }));
         }
@@ -110,12 +123,13 @@ impl Endpoint {
     pub(super) fn close(&mut self, now: Instant, conn: ConnId, fault: StreamFault) {
         if self.connections.get(conn).is_some() {
             self.out.push_back(EndpointOutput::Close(conn));
-            self.lose(now, conn, fault);
+            self.lose(now, conn, fault, None);
         }
     }
 
-    fn lose(&mut self, now: Instant, conn: ConnId, fault: StreamFault) {
+    fn lose(&mut self, now: Instant, conn: ConnId, fault: StreamFault, certificate: Option<&PeerCertificate>) {
         if let Some(connection) = self.connections.remove(conn) {
+            self.not_opened(now, conn, fault, certificate);
             self.fail_clients(now, conn, fault);
             if matches!(connection.state, State::Open { .. }) {
                 self.event(EndpointEvent::Disconnected { conn });
@@ -135,16 +149,21 @@ impl Endpoint {
         self.out.push_back(EndpointOutput::Transmit(Transmit { bytes: b"\r\n\r\n".to_vec(), flow: *flow }));
     }
 
-    /// The flow to `peer`: over a connection that exists, else over a new one that is asked for here.
-    pub(super) fn connect(&mut self, now: Instant, protocol: Protocol, peer: SocketAddr, local: SocketAddr) -> Flow {
-        let conn = match self.connections.find(protocol, peer) {
-            Some(conn) => conn,
-            None => {
-                let conn = self.connections.open(now, protocol, peer);
-                self.out.push_back(EndpointOutput::Connect { conn, protocol, peer });
-                conn
-            }
-        };
+    /// The connection to `target` that there is for the same name, or a new one that is asked for here.
+    pub(super) fn connection_to(&mut self, now: Instant, target: Target, tls: Option<TlsPolicy>) -> ConnId {
+        let Target { protocol, addr: peer } = target;
+        if let Some(conn) = self.connections.find(protocol, peer, tls.as_ref()) {
+            return conn;
+        }
+        let conn = self.connections.open(now, protocol, peer, tls.clone());
+        self.out.push_back(EndpointOutput::Connect { conn, protocol, peer, secure: tls });
+        conn
+    }
+
+    /// The flow to `target`: over a connection that exists, else over a new one.
+    pub(super) fn connect(&mut self, now: Instant, target: Target, local: SocketAddr, tls: Option<TlsPolicy>) -> Flow {
+        let conn = self.connection_to(now, target, tls);
+        let Target { protocol, addr: peer } = target;
         self.flow_of(conn).unwrap_or(Flow { protocol, local, peer, via: FlowVia::Conn(conn) })
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 
 use super::framer::Framer;
-use crate::engine::Protocol;
+use crate::engine::{Protocol, StreamFault, TlsFault, TlsPolicy};
 use crate::id::ConnId;
 use crate::time::{Deadlines, Duration, Instant};
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ pub const MAX_STRANGERS: usize = 64;
 pub const MAX_STRANGERS_PER_ADDRESS: usize = 8;
 /// Accepted connections at once, with those on which something was granted; the one least lately used gives way.
 pub const MAX_ACCEPTED: usize = 512;
+/// Handshakes of accepted connections at once; the oldest gives way (threats B7).
+pub const MAX_HANDSHAKES: usize = 16;
 /// Bytes that may wait for a connection to open.
 const MAX_WAITING: usize = 64 * 1024;
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -35,6 +37,8 @@ const IDLE: Duration = Duration::from_secs(4000);
 pub(crate) struct Connection {
     pub(crate) protocol: Protocol,
     pub(crate) peer: SocketAddr,
+    /// Whom a secure connection of ours leads to: it serves that name only, whoever else lives at the address.
+    pub(crate) tls: Option<TlsPolicy>,
     pub(crate) state: State,
     pub(crate) framer: Framer,
     trust: Trust,
@@ -49,8 +53,8 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Asked for; these messages leave once it is up.
-    Opening { waiting: Vec<Vec<u8>> },
+    /// Asked for, or accepted with its handshake to come; these messages leave once it is up.
+    Opening { waiting: Vec<Vec<u8>>, reached: bool },
     /// Up; our end of it.
     Open { local: SocketAddr },
 }
@@ -79,11 +83,14 @@ impl Connection {
     }
 }
 
+/// What a connection can be used for again.
+type Destination = (Protocol, SocketAddr, Option<TlsPolicy>);
+
 /// All connections of an endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     table: BTreeMap<ConnId, Connection>,
-    by_peer: BTreeMap<(Protocol, SocketAddr), ConnId>,
+    by_peer: BTreeMap<Destination, ConnId>,
     deadlines: Deadlines<ConnId>,
     opened: u64,
     /// How many of `table` were accepted.
@@ -91,9 +98,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// A connection to `peer` that lives or is being opened.
-    pub(crate) fn find(&self, protocol: Protocol, peer: SocketAddr) -> Option<ConnId> {
-        self.by_peer.get(&(protocol, peer)).copied()
+    /// A connection to `peer` that lives or is being opened; a secure one only if it was opened for the same name under the
+    /// same settings.
+    pub(crate) fn find(&self, protocol: Protocol, peer: SocketAddr, tls: Option<&TlsPolicy>) -> Option<ConnId> {
+        self.by_peer.get(&(protocol, peer, tls.cloned())).copied()
     }
 
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Connection> {
@@ -105,13 +113,20 @@ impl Connections {
     }
 
     /// Notes a connection that the driver is asked to open.
-    pub(crate) fn open(&mut self, now: Instant, protocol: Protocol, peer: SocketAddr) -> ConnId {
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        protocol: Protocol,
+        peer: SocketAddr,
+        tls: Option<TlsPolicy>,
+    ) -> ConnId {
         let slots = u64::from(ConnId::ACCEPTED);
         let slot = u32::try_from(self.opened % slots).expect("below 2^31");
         let generation = u32::try_from(self.opened / slots).unwrap_or(u32::MAX);
         self.opened += 1;
         let conn = ConnId { slot, generation };
-        self.insert(now, conn, protocol, peer, State::Opening { waiting: Vec::new() }, Trust::Known);
+        let state = State::Opening { waiting: Vec::new(), reached: false };
+        self.insert(now, conn, (protocol, peer, tls), state, Trust::Known);
         conn
     }
 
@@ -125,10 +140,19 @@ impl Connections {
         local: SocketAddr,
         peer: SocketAddr,
     ) -> Vec<ConnId> {
-        self.insert(now, conn, protocol, peer, State::Open { local }, Trust::Silent);
+        let state = match protocol.is_secure() {
+            true => State::Opening { waiting: Vec::new(), reached: true },
+            false => State::Open { local },
+        };
+        self.insert(now, conn, (protocol, peer, None), state, Trust::Silent);
         let mut evicted = Vec::new();
         let (all, same) = (self.strangers(None), self.strangers(Some(peer.ip())));
-        if same.len() > MAX_STRANGERS_PER_ADDRESS {
+        let shaking = |(_, conn): &&(Instant, ConnId)| {
+            matches!(self.get(*conn), Some(Connection { state: State::Opening { .. }, .. }))
+        };
+        if all.iter().filter(shaking).count() > MAX_HANDSHAKES {
+            evicted.extend(all.iter().find(shaking).map(|(_, conn)| *conn));
+        } else if same.len() > MAX_STRANGERS_PER_ADDRESS {
             evicted.extend(same.first().map(|(_, conn)| *conn));
         } else if all.len() > MAX_STRANGERS {
             evicted.extend(all.first().map(|(_, conn)| *conn));
@@ -149,10 +173,12 @@ impl Connections {
         strangers
     }
 
-    fn insert(&mut self, now: Instant, conn: ConnId, protocol: Protocol, peer: SocketAddr, state: State, trust: Trust) {
+    fn insert(&mut self, now: Instant, conn: ConnId, destination: Destination, state: State, trust: Trust) {
+        let (protocol, peer, tls) = destination.clone();
         let connection = Connection {
             protocol,
             peer,
+            tls,
             state,
             framer: Framer::default(),
             trust,
@@ -165,7 +191,23 @@ impl Connections {
         self.deadlines.set(conn, Some(connection.deadline()));
         let before = self.table.insert(conn, connection);
         self.accepted += usize::from(before.is_none() && conn.slot >= ConnId::ACCEPTED);
-        self.by_peer.insert((protocol, peer), conn);
+        self.by_peer.insert(destination, conn);
+    }
+
+    /// The far end of a secure connection was reached: what may still fail is the handshake.
+    pub(crate) fn reached(&mut self, conn: ConnId) {
+        if let Some(State::Opening { reached, .. }) = self.table.get_mut(&conn).map(|connection| &mut connection.state)
+        {
+            *reached = true;
+        }
+    }
+
+    /// What it means that the time of a connection is over.
+    pub(crate) fn expiry(&self, conn: ConnId) -> StreamFault {
+        match self.get(conn).map(|connection| (&connection.state, connection.protocol.is_secure())) {
+            Some((State::Opening { reached: true, .. }, true)) => StreamFault::Tls(TlsFault::Timeout),
+            Some(_) | None => StreamFault::Timeout,
+        }
     }
 
     /// The connection is up; gives what waited for it.
@@ -175,7 +217,7 @@ impl Connections {
         let before = std::mem::replace(&mut connection.state, State::Open { local });
         self.deadlines.set(conn, Some(connection.deadline()));
         match before {
-            State::Opening { waiting } => waiting,
+            State::Opening { waiting, .. } => waiting,
             State::Open { .. } => Vec::new(),
         }
     }
@@ -221,7 +263,7 @@ impl Connections {
     /// Keeps a message until the connection is up; false when too much waits already.
     pub(crate) fn wait(&mut self, conn: ConnId, bytes: Vec<u8>) -> bool {
         match self.table.get_mut(&conn).map(|connection| &mut connection.state) {
-            Some(State::Opening { waiting }) => {
+            Some(State::Opening { waiting, .. }) => {
                 let held: usize = waiting.iter().map(Vec::len).sum();
                 let fits = held + bytes.len() <= MAX_WAITING;
                 if fits {
@@ -237,9 +279,9 @@ impl Connections {
         let connection = self.table.remove(&conn)?;
         self.accepted -= usize::from(conn.slot >= ConnId::ACCEPTED);
         self.deadlines.set(conn, None);
-        let peer = (connection.protocol, connection.peer);
-        if self.by_peer.get(&peer) == Some(&conn) {
-            self.by_peer.remove(&peer);
+        let destination = (connection.protocol, connection.peer, connection.tls.clone());
+        if self.by_peer.get(&destination) == Some(&conn) {
+            self.by_peer.remove(&destination);
         }
         Some(connection)
     }

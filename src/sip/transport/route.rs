@@ -1,6 +1,7 @@
 //! Routes: where a request goes and which of our addresses it comes from (RFC 3261 §8.1.2, RFC 3263 §4).
 
-use crate::engine::{Flow, Protocol, ResolveError};
+use crate::engine::{Flow, PeerCertificate, Protocol, ResolveError, StreamFault, TlsPolicy};
+use crate::id::TlsId;
 use crate::sip::message::Uri;
 use std::net::SocketAddr;
 
@@ -11,10 +12,34 @@ pub struct RouteId(pub u64);
 /// One place that a request may be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
-    /// UDP or TCP.
+    /// How messages travel.
     pub protocol: Protocol,
     /// Address and port.
     pub addr: SocketAddr,
+}
+
+/// What is wanted of a way besides that it leads to its URI.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wish {
+    /// Over this transport, unless the URI asks for a secure one: TLS never becomes clear.
+    pub transport: Option<Protocol>,
+    /// How secure connections are judged.
+    pub tls: TlsWish,
+}
+
+/// How the far end of a secure connection is judged.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsWish {
+    /// The driver's settings.
+    pub settings: TlsId,
+    /// The name that the certificate must be for, instead of the host of the URI.
+    pub name: Option<String>,
+}
+
+impl From<Option<Protocol>> for Wish {
+    fn from(transport: Option<Protocol>) -> Self {
+        Self { transport, tls: TlsWish::default() }
+    }
 }
 
 /// A chosen target, our own address towards it, and the targets left to try (RFC 3263 §4.3).
@@ -26,6 +51,8 @@ pub struct Route {
     pub local: SocketAddr,
     /// The flow to use; `None` when a stream connection has yet to be opened.
     pub flow: Option<Flow>,
+    /// Whom secure targets must lead to, for a connection that has to be opened again.
+    pub tls: Option<TlsPolicy>,
 }
 
 impl Route {
@@ -56,4 +83,14 @@ pub enum RouteError {
     /// No socket of ours speaks the address's family and transport.
     #[error("no local socket can reach {0}")]
     NoSocket(SocketAddr),
+    /// No connection could be opened to any target; what happened at the last one.
+    #[error("no connection to {}: {fault:?}", .target.addr)]
+    Connect {
+        /// The target.
+        target: Target,
+        /// Why not.
+        fault: StreamFault,
+        /// The certificate that was refused.
+        certificate: Option<Box<PeerCertificate>>,
+    },
 }

@@ -4,9 +4,6 @@ use crate::engine::Protocol;
 use crate::sip::message::{HeaderName, Host, Request, Via};
 use std::net::SocketAddr;
 
-/// The port that a sent-by without one means.
-pub(crate) const DEFAULT_PORT: u16 = 5060;
-
 /// Puts our Via on top of a request.
 pub(crate) fn push(request: &mut Request, protocol: Protocol, local: SocketAddr, branch: &str) {
     let host = Host::Ip(local.ip());
@@ -31,5 +28,6 @@ pub(crate) fn stamp(request: &mut Request, via: &mut Via, source: SocketAddr) {
 /// Where a datagram response goes: always to the source IP, which a forged Via cannot change; `maddr` is not obeyed for
 /// that reason. The port is the source's if the client asked by `rport`, else that of sent-by (§18.2.2, RFC 3581 §4).
 pub(crate) fn reply_to(via: &Via, source: SocketAddr) -> SocketAddr {
-    if via.params.has("rport") { source } else { SocketAddr::new(source.ip(), via.port.unwrap_or(DEFAULT_PORT)) }
+    let port = || via.port.unwrap_or(Protocol::Udp.default_port());
+    if via.params.has("rport") { source } else { SocketAddr::new(source.ip(), port()) }
 }

@@ -4,7 +4,7 @@ use super::Rules;
 use crate::api::EndedBy;
 use crate::engine::{Flow, Protocol};
 use crate::id::AccountId;
-use crate::sip::endpoint::{Route, RouteError, TxnError};
+use crate::sip::endpoint::{Route, RouteError, TlsWish, TxnError};
 use crate::sip::message::{HeaderName, NameAddr, ReferTo, Response, StatusCode, Uri};
 use crate::time::Duration;
 use crate::ua::login::LoginError;
@@ -33,6 +33,8 @@ pub struct Dial {
     pub next_hop: NextHop,
     /// Forces a transport.
     pub transport: Option<Protocol>,
+    /// How secure connections are judged.
+    pub tls: TlsWish,
     /// Whose credentials answer a challenge of the next hop; only for the account's own server (threats C8).
     pub login: Option<AccountId>,
     /// Hops that the INVITE may still take.
@@ -161,6 +163,8 @@ pub enum CallEvent {
         local: SocketAddr,
         /// The server that is tried.
         peer: SocketAddr,
+        /// How it is reached.
+        protocol: Protocol,
     },
     /// What [`CallCommand::TryOffer`] described was refused. Wants [`CallCommand::Offer`]: another one, along the same way.
     Declined,

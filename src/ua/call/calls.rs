@@ -5,7 +5,7 @@ use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::id::{AccountId, CallHandle};
 use crate::rng::Rng;
-use crate::sip::endpoint::{Endpoint, EndpointEvent, Route, RouteId, TxnId};
+use crate::sip::endpoint::{Endpoint, EndpointEvent, Route, RouteId, TxnId, Wish};
 use crate::sip::message::{HeaderName, Request, Response, StatusCode, Uri};
 use crate::time::{Deadlines, Instant};
 use crate::ua::login::Login;
@@ -56,8 +56,8 @@ impl Cx<'_, '_> {
         self.events.push_back((self.handle, event));
     }
 
-    pub(super) fn route(&mut self, now: Instant, uri: &Uri, transport: Option<crate::engine::Protocol>) -> RouteId {
-        let id = self.core.endpoint.route(now, uri, transport);
+    pub(super) fn route(&mut self, now: Instant, uri: &Uri, wish: Wish) -> RouteId {
+        let id = self.core.endpoint.route(now, uri, wish);
         self.links.routes.insert(id, self.handle);
         id
     }

@@ -4,7 +4,7 @@ use super::answered::{Patience, Resend};
 use super::calls::Cx;
 use super::leg::Leg;
 use super::outgoing::sdp_of;
-use super::{Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, reachable, timer, to_tag};
+use super::{Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, timer, to_tag};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::endpoint::{Route, TxnError, TxnId};
@@ -83,7 +83,7 @@ impl Call {
         }
         let Some(flow) = self.leg(&tag).map(|leg| leg.flow) else { return Err(self.wrong_state()) };
         let local = cx.core.endpoint.route_back(&flow).local;
-        let contact = reachable(cx.core.endpoint, self.contact_user.as_deref(), local, flow.protocol);
+        let contact = self.contact(cx.core.endpoint, local, flow.protocol);
         let mut response = self.respond_to(&request, StatusCode::OK, &contact);
         self.describe(&mut response);
         response.headers.set(HeaderName::CONTENT_TYPE, SDP);

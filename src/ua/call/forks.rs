@@ -36,7 +36,7 @@ impl Call {
                 }
                 let id = super::LegId(self.next_leg);
                 self.next_leg = self.next_leg.wrapping_add(1);
-                Leg::new(id, dialog, flow, self.stay_on_flow)
+                Leg::new(cx, id, dialog, flow, self.stay_on_flow)
             }
         };
         leg.note_abilities(&response.headers);
@@ -85,7 +85,7 @@ impl Call {
             return;
         }
         let wanted = matches!(self.state, State::Calling(_));
-        match self.confirm(&tag, &response, flow) {
+        match self.confirm(cx, &tag, &response, flow) {
             Ok(mut leg) => {
                 if let Some(ack) = leg.ack.clone() {
                     self.send_on(now, cx, &mut leg, ack);
@@ -111,7 +111,7 @@ impl Call {
     }
 
     /// The dialog of a 2xx with its ACK; the other early dialogs are forgotten.
-    fn confirm(&mut self, tag: &str, response: &Response, flow: Flow) -> Result<Leg, String> {
+    fn confirm(&mut self, cx: &Cx<'_, '_>, tag: &str, response: &Response, flow: Flow) -> Result<Leg, String> {
         let invite = self.invite.as_ref().ok_or("the INVITE is forgotten")?;
         let early = match &mut self.state {
             State::Calling(calling) => calling.early.remove(tag),
@@ -132,7 +132,7 @@ impl Call {
                 let dialog = Dialog::uac(&invite.request, response).map_err(|error| error.to_string())?;
                 let id = super::LegId(self.next_leg);
                 self.next_leg = self.next_leg.wrapping_add(1);
-                Leg::new(id, dialog, flow, self.stay_on_flow)
+                Leg::new(cx, id, dialog, flow, self.stay_on_flow)
             }
         };
         leg.ack = Some(leg.dialog.ack_for(&invite.request).map_err(|error| error.to_string())?);

@@ -9,7 +9,7 @@ use super::redirect::Redirects;
 use super::reliable::Provisionals;
 use super::session::refusal_of;
 use super::transfer::Transfers;
-use super::{Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, reachable, status};
+use super::{Accept, Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, reachable, secured, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::dialog::Dialog;
@@ -57,7 +57,11 @@ impl Call {
         accept: Accept,
     ) -> Result<Self, StatusCode> {
         let local = cx.core.endpoint.route_back(&flow).local;
-        let contact = reachable(cx.core.endpoint, accept.contact_user.as_deref(), local, flow.protocol);
+        let mut contact = reachable(cx.core.endpoint, accept.contact_user.as_deref(), local, flow.protocol);
+        let sips = request.uri.is_sips();
+        if sips {
+            contact = secured(contact);
+        }
         let local_tag = cx.core.rng.tag();
         let dialog = Dialog::uas(&request, local_tag.clone(), contact.clone()).map_err(|error| error.status())?;
         let mut call = Self {
@@ -69,6 +73,7 @@ impl Call {
             login: accept.login,
             stay_on_flow: accept.stay_on_flow,
             rules: accept.rules,
+            sips,
             next_offer: 0,
             next_leg: 0,
             last_seq: 0,
@@ -82,7 +87,7 @@ impl Call {
             reason: None,
         };
         let offer = call.next_offer();
-        let mut leg = Leg::new(call.next_leg(), dialog, flow, call.stay_on_flow);
+        let mut leg = Leg::new(cx, call.next_leg(), dialog, flow, call.stay_on_flow);
         leg.note_abilities(&request.headers);
         let on = leg.id;
         let body = sdp_of(&request.headers, &request.body);

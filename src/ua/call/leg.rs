@@ -5,9 +5,9 @@ use super::change::Change;
 use super::rules::lists;
 use super::timer::Timer;
 use super::{Call, LegId, State};
-use crate::engine::{Flow, Protocol};
+use crate::engine::{Flow, Protocol, TlsPolicy};
 use crate::sip::dialog::Dialog;
-use crate::sip::endpoint::{Route, RouteError, RouteId};
+use crate::sip::endpoint::{Endpoint, Route, RouteError, RouteId, TlsWish, Wish};
 use crate::sip::message::{HeaderName, Headers, Method, Request, Uri};
 use crate::time::Instant;
 
@@ -32,6 +32,8 @@ pub(super) struct Leg {
     pub(super) unacknowledged: Option<(u32, u32)>,
     /// Always the way back along `flow`.
     stays: bool,
+    /// Whom the secure connection of `flow` led to when the dialog began.
+    tls: Option<TlsPolicy>,
     path: Path,
 }
 
@@ -50,7 +52,8 @@ enum Path {
 }
 
 impl Leg {
-    pub(super) const fn new(id: LegId, dialog: Dialog, flow: Flow, stays: bool) -> Self {
+    pub(super) fn new(cx: &Cx<'_, '_>, id: LegId, dialog: Dialog, flow: Flow, stays: bool) -> Self {
+        let tls = cx.core.endpoint.tls_of(&flow);
         Self {
             id,
             dialog,
@@ -63,6 +66,7 @@ impl Leg {
             rseq: None,
             unacknowledged: None,
             stays,
+            tls,
             path: Path::Unknown,
         }
     }
@@ -72,6 +76,26 @@ impl Leg {
         if headers.has(&HeaderName::ALLOW) {
             self.peer.update = lists(headers, &HeaderName::ALLOW, "UPDATE");
         }
+    }
+
+    /// The way back along the flow of the last message.
+    fn back(&self, endpoint: &Endpoint) -> Route {
+        let mut route = endpoint.route_back(&self.flow);
+        route.tls = route.tls.or_else(|| self.tls.clone());
+        route
+    }
+
+    /// What began over TLS stays there. A Contact that is a bare address cannot be in the certificate: whoever shows the
+    /// one that the dialog began with is our peer.
+    fn wish(&self, uri: &Uri) -> Wish {
+        let transport = self.flow.protocol.is_secure().then_some(self.flow.protocol);
+        let bare = uri.host.as_ref().is_some_and(|host| host.ip().is_some());
+        let policy = self.tls.as_ref();
+        let tls = TlsWish {
+            settings: policy.map(|policy| policy.settings).unwrap_or_default(),
+            name: policy.filter(|_| bare).map(|policy| policy.domain.clone()),
+        };
+        Wish { transport, tls }
     }
 
     pub(super) fn remote_tag(&self) -> &str {
@@ -95,7 +119,7 @@ impl Leg {
     /// The way for `request`; when it has to be asked for, the request is kept and `None` returned.
     pub(super) fn path(&mut self, now: Instant, cx: &mut Cx<'_, '_>, request: Request) -> Option<(Request, Route)> {
         if self.stays {
-            return Some((request, cx.core.endpoint.route_back(&self.flow)));
+            return Some((request, self.back(cx.core.endpoint)));
         }
         let wanted = self.dialog.route_uri();
         match &mut self.path {
@@ -107,11 +131,11 @@ impl Leg {
             Path::Known { .. } | Path::Asked { .. } | Path::Unknown => {}
         }
         if leads_to(&self.flow, &wanted) {
-            let route = cx.core.endpoint.route_back(&self.flow);
+            let route = self.back(cx.core.endpoint);
             self.path = Path::Known { uri: wanted, route: route.clone() };
             return Some((request, route));
         }
-        let route = cx.route(now, &wanted, None);
+        let route = cx.route(now, &wanted, self.wish(&wanted));
         let mut waiting = match std::mem::replace(&mut self.path, Path::Unknown) {
             Path::Asked { waiting, .. } => waiting,
             Path::Known { .. } | Path::Unknown => Vec::new(),
@@ -130,18 +154,25 @@ impl Leg {
         let Path::Asked { uri, waiting, .. } = std::mem::replace(&mut self.path, Path::Unknown) else {
             return Vec::new();
         };
-        let route = result.unwrap_or_else(|_| cx.core.endpoint.route_back(&self.flow));
+        let route = result.unwrap_or_else(|_| self.back(cx.core.endpoint));
         self.path = Path::Known { uri, route: route.clone() };
         waiting.into_iter().map(|request| (request, route.clone())).collect()
     }
 }
 
-/// Whether a request for `uri` may simply go back along `flow`: the same address, or a stream from the same host.
+/// Whether a request for `uri` may simply go back along `flow`: the same address, or a stream from the same host. A peer that
+/// names a transport in clear inside a secure dialog gets no request in clear for that.
 fn leads_to(flow: &Flow, uri: &Uri) -> bool {
-    let same_transport = uri.transport().is_none_or(|transport| transport.eq_ignore_ascii_case(flow.protocol.as_str()));
+    let named = |protocol: Protocol| uri.transport().is_some_and(|name| name.eq_ignore_ascii_case(protocol.param()));
+    let same_transport = uri.transport().is_none() || named(flow.protocol);
+    if flow.protocol.is_secure() && !uri.is_sips() && (named(Protocol::Udp) || named(Protocol::Tcp)) {
+        return true;
+    }
     let same_host = uri.host.as_ref().and_then(|host| host.ip()) == Some(flow.peer.ip());
     let same_port = uri.port_or_default() == flow.peer.port();
-    same_transport && same_host && (same_port || flow.protocol == Protocol::Tcp)
+    // `sips:` without a word about the transport is TLS, and only that.
+    let same_scheme = if uri.is_sips() { flow.protocol.is_secure() } else { same_transport };
+    same_scheme && same_host && (same_port || flow.protocol.is_reliable())
 }
 
 impl Call {
@@ -155,8 +186,7 @@ impl Call {
     /// Sends a request whose way is known.
     #[expect(clippy::wildcard_enum_match_arm, reason = "methods are an open set")]
     pub(super) fn dispatch(&mut self, now: Instant, cx: &mut Cx<'_, '_>, mut request: Request, route: &Route) {
-        let user = self.contact_user.as_deref();
-        let contact = super::reachable(cx.core.endpoint, user, route.local, route.protocol());
+        let contact = self.contact(cx.core.endpoint, route.local, route.protocol());
         match request.method {
             Method::Ack => cx.core.endpoint.send_ack(now, request, route),
             // The call has ended while this change waited for its way.
@@ -188,5 +218,33 @@ impl Call {
     fn ask(&mut self, now: Instant, cx: &mut Cx<'_, '_>, request: Request, route: &Route) {
         let txn = cx.request(now, &request, route);
         self.byes.insert(txn, super::session::Bye { request, route: route.clone(), tries: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::FlowVia;
+    use crate::id::ConnId;
+
+    #[test]
+    fn a_secure_dialog_stays_on_its_connection_whatever_the_contact_says() {
+        let via = FlowVia::Conn(ConnId { slot: 1, generation: 0 });
+        let at = |text: &str| text.parse().expect("an address");
+        let (local, peer) = (at("192.0.2.1:40000"), at("192.0.2.9:5061"));
+        let flow = |protocol| Flow { protocol, local, peer, via };
+        for (contact, over_tls, over_tcp) in [
+            ("sip:bob@192.0.2.9:5061", true, true),
+            ("sip:bob@192.0.2.9:5061;transport=tls", true, false),
+            ("sip:bob@192.0.2.9:5060;transport=udp", true, false),
+            ("sip:bob@192.0.2.77:5060;transport=tcp", true, false),
+            ("sips:bob@192.0.2.9", true, false),
+            ("sip:bob@192.0.2.77", false, false),
+            ("sips:bob@192.0.2.77", false, false),
+        ] {
+            let uri: Uri = contact.parse().expect("a URI");
+            assert_eq!(leads_to(&flow(Protocol::Tls), &uri), over_tls, "{contact} over TLS");
+            assert_eq!(leads_to(&flow(Protocol::Tcp), &uri), over_tcp, "{contact} over TCP");
+        }
     }
 }

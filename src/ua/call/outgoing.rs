@@ -4,11 +4,11 @@ use super::calls::Cx;
 use super::leg::Leg;
 use super::redirect::Redirects;
 use super::transfer::Transfers;
-use super::{Call, CallEvent, Dial, EndCause, NextHop, Reliable, SDP, State, reachable, timer};
+use super::{Call, CallEvent, Dial, EndCause, NextHop, Reliable, SDP, State, timer};
 use crate::api::EndedBy;
 use crate::engine::Flow;
-use crate::sip::endpoint::{Route, RouteError, TxnError, TxnId};
-use crate::sip::message::{CSeq, HeaderName, Method, NameAddr, Request, Response};
+use crate::sip::endpoint::{Route, RouteError, TlsWish, TxnError, TxnId, Wish};
+use crate::sip::message::{CSeq, HeaderName, Method, NameAddr, Request, Response, Scheme, Uri};
 use crate::time::{Duration, Instant};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -65,6 +65,7 @@ impl Call {
             login: dial.login,
             stay_on_flow: matches!(dial.next_hop, NextHop::Route(_)),
             rules: dial.rules,
+            sips: false,
             trusted: Vec::new(),
             next_offer: 0,
             next_leg: 0,
@@ -84,7 +85,8 @@ impl Call {
 
     /// Asks for the way to the next hop of an INVITE, if it is not given.
     pub(super) fn ask_way(&mut self, now: Instant, cx: &mut Cx<'_, '_>, dial: Box<Dial>, since: Instant) {
-        let (asked, transport) = match &dial.next_hop {
+        self.sips = dial.target.is_sips();
+        let (mut asked, transport) = match &dial.next_hop {
             // A URI that names its transport is taken at its word.
             NextHop::Target => (dial.target.clone(), dial.transport.filter(|_| dial.target.transport().is_none())),
             NextHop::Server(uri) | NextHop::Proxy(uri) => (uri.clone(), dial.transport),
@@ -97,7 +99,13 @@ impl Call {
                 return self.take_route(cx, dial, route, since);
             }
         };
-        let route = cx.route(now, &asked, transport);
+        if self.sips {
+            asked = secure_hop(asked);
+        }
+        // The account's own name is for its own server.
+        let name = dial.tls.name.clone().filter(|_| !matches!(dial.next_hop, NextHop::Target));
+        let wish = Wish { transport, tls: TlsWish { name, ..dial.tls.clone() } };
+        let route = cx.route(now, &asked, wish);
         self.state = State::Routing { dial, route, since };
     }
 
@@ -126,7 +134,7 @@ impl Call {
             self.end(cx, EndedBy::Fault, EndCause::NoRoute(error));
             return;
         };
-        cx.emit(CallEvent::Routed { local: route.local, peer });
+        cx.emit(CallEvent::Routed { local: route.local, peer, protocol: route.protocol() });
         self.state = State::Offering { dial, route, since };
     }
 
@@ -138,7 +146,7 @@ impl Call {
         let mut request = Request::new(Method::Invite, dial.target.clone());
         let headers = &mut request.headers;
         if let NextHop::Proxy(proxy) = &dial.next_hop {
-            let mut hop = proxy.clone();
+            let mut hop = if self.sips { secure_hop(proxy.clone()) } else { proxy.clone() };
             hop.params.set("lr", None);
             headers.push(HeaderName::ROUTE, NameAddr::new(hop).to_string());
         }
@@ -153,8 +161,7 @@ impl Call {
         headers.push(HeaderName::TO, to.to_string());
         headers.push(HeaderName::CALL_ID, self.call_id.clone());
         headers.push(HeaderName::CSEQ, CSeq { seq, method: Method::Invite }.to_string());
-        let user = self.contact_user.as_deref();
-        let contact = reachable(cx.core.endpoint, user, route.local, route.protocol());
+        let contact = self.contact(cx.core.endpoint, route.local, route.protocol());
         self.decorate(&mut request, Some(&contact));
         if self.rules.reliable == Reliable::Required {
             request.headers.push(HeaderName::REQUIRE, "100rel");
@@ -338,6 +345,13 @@ impl Call {
             }
         }
     }
+}
+
+/// The next hop of a request for a `sips:` URI: reached over TLS, whatever it says itself (RFC 5630 §3.1.3).
+pub(crate) fn secure_hop(mut hop: Uri) -> Uri {
+    hop.scheme = Scheme::Sips;
+    hop.params.remove("transport");
+    hop
 }
 
 /// The SDP of a message, if its body is one.

@@ -39,7 +39,10 @@ impl Redirects {
             let mut uri = Uri { headers: None, ..contact.uri };
             uri.params.remove("method");
             let known = self.tried.iter().chain(&self.waiting).chain(&fresh).any(|known| known.same_as(&uri));
-            if uri.scheme == Scheme::Sip && !known {
+            // From a secure address nobody is led to one in clear (RFC 5630 §3.4.2).
+            let secure = self.tried.first().is_some_and(Uri::is_sips);
+            let callable = uri.scheme == Scheme::Sips || (uri.scheme == Scheme::Sip && !secure);
+            if callable && !known {
                 fresh.push(uri);
             }
         }
@@ -148,7 +151,7 @@ mod tests {
             "<sips:safe@x.example>",
             "<tel:+49>",
         ]));
-        let order = ["sip:first@x.example", "sip:low@x.example", "sip:half@x.example"];
+        let order = ["sip:first@x.example", "sip:low@x.example", "sips:safe@x.example", "sip:half@x.example"];
         assert_eq!(all(&mut redirects), order);
     }
 

@@ -96,6 +96,7 @@ impl Caller {
             contact_user: None,
             next_hop: NextHop::Route(route),
             transport: None,
+            tls: Default::default(),
             login: None,
             max_forwards: 70,
             user_agent: "test".into(),

@@ -153,7 +153,7 @@ impl Call {
     pub(super) fn take_refer(&mut self, now: Instant, cx: &mut Cx<'_, '_>) -> Result<(), WrongState> {
         let Some((txn, request, flow)) = self.open_refer() else { return Err(self.wrong_state()) };
         let local = cx.core.endpoint.route_back(&flow).local;
-        let contact = super::reachable(cx.core.endpoint, self.contact_user.as_deref(), local, flow.protocol);
+        let contact = self.contact(cx.core.endpoint, local, flow.protocol);
         let mut response = self.respond_to(&request, status(202), &contact);
         let unwanted = request.headers.get(&HeaderName::REFER_SUB).is_some_and(is_false);
         if unwanted {

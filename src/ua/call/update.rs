@@ -5,7 +5,7 @@ use super::change::Change;
 use super::leg::Leg;
 use super::outgoing::sdp_of;
 use super::timer;
-use super::{Call, CallEvent, State, reachable, status};
+use super::{Call, CallEvent, State, status};
 use crate::engine::Flow;
 use crate::sip::endpoint::TxnId;
 use crate::sip::message::{HeaderName, Method, Request, StatusCode, Uri};
@@ -109,7 +109,7 @@ impl Call {
     ) {
         let Some(flow) = self.leg(tag).map(|leg| leg.flow) else { return };
         let local = cx.core.endpoint.route_back(&flow).local;
-        let contact = reachable(cx.core.endpoint, self.contact_user.as_deref(), local, flow.protocol);
+        let contact = self.contact(cx.core.endpoint, local, flow.protocol);
         let mut response = self.respond_to(request, StatusCode::OK, &contact);
         self.describe(&mut response);
         if let Some(body) = answer {

@@ -43,7 +43,7 @@ fn spread(rng: &mut Rng, (least, most): (u64, u64)) -> Duration {
 pub(super) fn keep_first(rng: &mut Rng, protocol: Protocol) -> Duration {
     match protocol {
         Protocol::Udp => keep_after(rng, protocol, None),
-        Protocol::Tcp => spread(rng, KEEP_FIRST),
+        Protocol::Tcp | Protocol::Tls => spread(rng, KEEP_FIRST),
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn keep_after(rng: &mut Rng, protocol: Protocol, flow_timer: Option<D
         rng,
         match protocol {
             Protocol::Udp => KEEP_DATAGRAMS,
-            Protocol::Tcp => KEEP_STREAM,
+            Protocol::Tcp | Protocol::Tls => KEEP_STREAM,
         },
     )
 }

@@ -137,6 +137,7 @@ impl Registration {
             account: self.account,
             contact: ours.uri.to_string(),
             expires: granted,
+            transport: flow.protocol.param().to_owned(),
             refreshed,
         });
     }

@@ -13,7 +13,7 @@ pub mod sound;
 use bellwire::api::{Command, CommandError, Event, Reply};
 use bellwire::engine::{
     BoundListener, BoundSocket, Engine, Family, Flow, FlowVia, Lease, NoLease, NoRoute, Output, Protocol, Record,
-    RecordData, ResolveError, StreamEvent, StreamFault, Transmit,
+    RecordData, ResolveError, StreamEvent, StreamFault, TlsFault, TlsInfo, TlsPolicy, Transmit,
 };
 use bellwire::id::{CallHandle, ConnId, ListenerId, MediaId, RequestId, SetId, SocketId};
 use bellwire::media::command::{AudioSink, AudioSource, Builtin, MediaCommand, Route};
@@ -70,7 +70,8 @@ enum Delivery {
 
 enum PipeEvent {
     Accepted { listener: ListenerId, local: SocketAddr, peer: SocketAddr },
-    Connected { local: SocketAddr },
+    Connected { local: SocketAddr, tls: Option<TlsInfo> },
+    Untrusted(TlsFault),
     Data(Vec<u8>),
     Closed,
     Failed(StreamFault),
@@ -111,6 +112,8 @@ struct Node {
     next_socket: u32,
     next_slot: u32,
     pipes: BTreeMap<ConnId, Pipe>,
+    /// The names in the certificate of its TLS listener, or what is wrong with that.
+    certificate: Result<Vec<String>, TlsFault>,
     deadline: Option<Instant>,
     heard: BTreeMap<MediaId, Heard>,
     /// What it sends when it is asked for a device or a file, by default a 440 Hz tone.
@@ -219,6 +222,7 @@ impl World {
             next_port: 16_384,
             next_slot: 1 << 20,
             pipes: BTreeMap::new(),
+            certificate: Ok(Vec::new()),
             deadline: None,
             heard: BTreeMap::new(),
             microphone_hz: 440.0,
@@ -304,12 +308,41 @@ impl World {
         self.nodes[node.0].pipes.len()
     }
 
+    /// A PBX that takes TLS on port 5061 too, with a certificate for `names`.
+    pub fn pbx_with_tls(&mut self, name: &str, ip: &str, names: &[&str], config: PbxConfig) -> NodeId {
+        let index = self.add(name, &addresses(&[ip]), 1);
+        self.serve_tls(NodeId(index), names);
+        let (sockets, listeners) = (self.nodes[index].sip_sockets.clone(), self.nodes[index].listeners.clone());
+        let pbx = Pbx::new(self.now, config, sockets, listeners, self.rng.bytes());
+        self.nodes[index].host = Host::Pbx(Box::new(pbx));
+        self.drain(index);
+        NodeId(index)
+    }
+
+    /// The node takes TLS on port 5061, with a certificate for `names`. An engine must be told before it starts.
+    pub fn serve_tls(&mut self, node: NodeId, names: &[&str]) {
+        let node = &mut self.nodes[node.0];
+        let local = SocketAddr::new(node.ips[0], 5061);
+        node.listeners.push(BoundListener { listener: ListenerId(100), protocol: Protocol::Tls, local });
+        node.certificate = Ok(names.iter().map(|name| (*name).to_owned()).collect());
+    }
+
+    /// The certificate of the node is for other names from now on, or bad.
+    pub fn certificate(&mut self, node: NodeId, certificate: Result<&[&str], TlsFault>) {
+        self.nodes[node.0].certificate = certificate.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+    }
+
+    /// The stream connections of the node.
+    pub fn streams_of(&self, node: NodeId) -> Vec<ConnId> {
+        self.nodes[node.0].pipes.keys().copied().collect()
+    }
+
     /// Opens a stream from a script node; what comes on it is heard as datagrams are.
     pub fn open_stream(&mut self, node: NodeId, to: SocketAddr) -> ConnId {
         let index = &mut self.nodes[node.0];
         let conn = ConnId { slot: index.next_slot, generation: 0 };
         index.next_slot += 1;
-        self.connect(node.0, conn, to);
+        self.connect(node.0, conn, (Protocol::Tcp, to), None);
         conn
     }
 
@@ -625,7 +658,7 @@ impl World {
             }
             Delivery::Stream { node: index, conn, event } => {
                 let node = &mut self.nodes[index];
-                if matches!(event, PipeEvent::Closed | PipeEvent::Failed(_)) {
+                if matches!(event, PipeEvent::Closed | PipeEvent::Failed(_) | PipeEvent::Untrusted(_)) {
                     node.pipes.remove(&conn);
                 }
                 if let (Host::Script(inbox), PipeEvent::Data(bytes)) = (&mut node.host, &event) {
@@ -637,8 +670,11 @@ impl World {
                         PipeEvent::Accepted { listener, local, peer } => {
                             engine.handle_stream(now, conn, StreamEvent::Accepted { listener, local, peer });
                         }
-                        PipeEvent::Connected { local } => {
-                            engine.handle_stream(now, conn, StreamEvent::Connected { local });
+                        PipeEvent::Connected { local, tls } => {
+                            engine.handle_stream(now, conn, StreamEvent::Connected { local, tls });
+                        }
+                        PipeEvent::Untrusted(fault) => {
+                            engine.handle_stream(now, conn, StreamEvent::Untrusted { fault, certificate: None });
                         }
                         PipeEvent::Data(bytes) => engine.handle_stream(now, conn, StreamEvent::Data(&bytes)),
                         PipeEvent::Closed => engine.handle_stream(now, conn, StreamEvent::Closed),
@@ -705,7 +741,7 @@ impl World {
         let now = self.now;
         match output {
             Output::Transmit(transmit) => self.transmit(index, transmit),
-            Output::Connect { conn, protocol: _, peer } => self.connect(index, conn, peer),
+            Output::Connect { conn, protocol, peer, secure } => self.connect(index, conn, (protocol, peer), secure),
             Output::Close(conn) => {
                 if let Some(pipe) = self.nodes[index].pipes.remove(&conn) {
                     let at = (now + Duration::from_millis(1)).max(pipe.ready_at);
@@ -882,7 +918,13 @@ impl World {
         self.nodes.iter().position(|node| node.ips.contains(&ip) && (node.nat.is_none() || outside(node) == own))
     }
 
-    fn connect(&mut self, index: usize, conn: ConnId, peer: SocketAddr) {
+    fn connect(
+        &mut self,
+        index: usize,
+        conn: ConnId,
+        (protocol, peer): (Protocol, SocketAddr),
+        secure: Option<TlsPolicy>,
+    ) {
         let now = self.now;
         let target = self.reach(index, peer.ip());
         let up = |node: &&mut Node| !matches!(node.host, Host::Off);
@@ -913,7 +955,34 @@ impl World {
         self.nodes[target].pipes.insert(theirs, Pipe { node: index, conn, ready_at: at, stalled: false });
         let accepted = PipeEvent::Accepted { listener, local: peer, peer: seen };
         self.enqueue(at, Delivery::Stream { node: target, conn: theirs, event: accepted });
-        self.enqueue(at, Delivery::Stream { node: index, conn, event: PipeEvent::Connected { local } });
+        let served = self.nodes[target].listeners.iter().find(|known| known.listener == listener);
+        let served = served.map_or(Protocol::Tcp, |served| served.protocol);
+        assert_eq!(protocol.is_secure(), secure.is_some(), "seed {}: TLS and its policy go together", self.seed);
+        let Some(policy) = secure else {
+            self.enqueue(at, Delivery::Stream { node: index, conn, event: PipeEvent::Connected { local, tls: None } });
+            return;
+        };
+        let fault = match &self.nodes[target].certificate {
+            _ if !served.is_secure() => Some(TlsFault::NotTls),
+            Err(fault) => Some(*fault),
+            Ok(names) => (!names.contains(&policy.domain)).then_some(TlsFault::WrongName),
+        };
+        // One round trip more for the handshake.
+        let at = at + Duration::from_millis(2);
+        let tls = Some(TlsInfo { version: "TLS 1.3", resumed: false });
+        match fault {
+            Some(fault) => {
+                self.enqueue(at, Delivery::Stream { node: index, conn, event: PipeEvent::Untrusted(fault) });
+                self.enqueue(at, Delivery::Stream { node: target, conn: theirs, event: PipeEvent::Closed });
+            }
+            None => {
+                self.enqueue(
+                    at,
+                    Delivery::Stream { node: target, conn: theirs, event: PipeEvent::Connected { local: peer, tls } },
+                );
+                self.enqueue(at, Delivery::Stream { node: index, conn, event: PipeEvent::Connected { local, tls } });
+            }
+        }
     }
 
     /// A lossless delayed pipe that cuts what it carries at random places, so that every framing fault appears.

@@ -46,7 +46,11 @@ impl Lab {
     }
 
     fn connected(&mut self, conn: ConnId) {
-        self.endpoint.handle_stream(self.now, conn, StreamEvent::Connected { local: addr("192.0.2.1:40000") });
+        self.endpoint.handle_stream(
+            self.now,
+            conn,
+            StreamEvent::Connected { local: addr("192.0.2.1:40000"), tls: None },
+        );
     }
 }
 
@@ -379,4 +383,91 @@ fn granted_connections_are_bounded_and_the_one_least_lately_used_goes() {
     assert_eq!(lab.told(), ["close", "disconnected"]);
     assert!(lab.endpoint.flow_of(first).is_some(), "it has just been used");
     assert_eq!(lab.endpoint.connections(), MAX_ACCEPTED);
+}
+
+const TLS: &str = "sip:pbx.example.org;transport=tls";
+
+impl Lab {
+    fn accept_tls(&mut self, n: u32, peer: &str) -> ConnId {
+        let conn = ConnId { slot: ConnId::ACCEPTED + n, generation: 0 };
+        let event = StreamEvent::Accepted { listener: ListenerId(2), local: addr(US), peer: addr(peer) };
+        self.endpoint.handle_stream(self.now, conn, event);
+        conn
+    }
+
+    fn closed(&mut self) -> Vec<ConnId> {
+        let close = |output: &EndpointOutput| match output {
+            EndpointOutput::Close(conn) => Some(*conn),
+            _ => None,
+        };
+        self.outputs().iter().filter_map(close).collect()
+    }
+}
+
+/// A lab with a TLS listener.
+fn tls_lab() -> Lab {
+    let listener = BoundListener { listener: ListenerId(2), protocol: Protocol::Tls, local: addr("192.0.2.1:5061") };
+    let mut lab = Lab::new();
+    lab.endpoint.listeners.push(listener);
+    lab
+}
+
+#[test]
+fn half_handshakes_have_ten_seconds_and_sixteen_places() {
+    let mut lab = tls_lab();
+    let conns: Vec<_> = (0..17).map(|n| lab.accept_tls(n, &format!("198.51.100.{}:4000", n + 1))).collect();
+    assert_eq!(lab.closed(), [conns[0]], "the oldest gives way to the seventeenth");
+    // One that is done with its handshake takes no place among them.
+    let tls = Some(crate::engine::TlsInfo { version: "TLS 1.3", resumed: false });
+    lab.endpoint.handle_stream(lab.now, conns[1], StreamEvent::Connected { local: addr(US), tls });
+    lab.accept_tls(17, "198.51.100.99:4000");
+    assert_eq!(lab.closed(), []);
+    lab.advance(10_001);
+    assert_eq!(lab.closed().len(), 16);
+    assert_eq!(lab.endpoint.connections(), 1);
+}
+
+#[test]
+fn nothing_is_read_before_the_handshake_is_done_and_none_is_done_without_tls() {
+    let mut lab = tls_lab();
+    let conn = lab.accept_tls(1, "198.51.100.1:4000");
+    lab.data(conn, "OPTIONS sip:us SIP/2.0\n\n");
+    assert!(lab.outputs().is_empty());
+    lab.endpoint.handle_stream(lab.now, conn, StreamEvent::Connected { local: addr(US), tls: None });
+    assert_eq!(lab.closed(), [conn]);
+}
+
+#[test]
+fn a_secure_route_waits_for_its_connection_and_names_why_it_did_not_come_up() {
+    let mut lab = Lab::new();
+    lab.endpoint.route(lab.now, &uri(TLS), None);
+    let EndpointOutput::Resolve { id, .. } = lab.outputs().remove(0) else { panic!("a question") };
+    let record = |ip: &str| crate::engine::Record {
+        data: crate::engine::RecordData::Addr(ip.parse().expect("an address")),
+        ttl: 60,
+    };
+    lab.endpoint.handle_resolved(lab.now, id, Ok(vec![record("192.0.2.9"), record("192.0.2.10")]));
+    let connect = |output: EndpointOutput| match output {
+        EndpointOutput::Connect { conn, protocol: Protocol::Tls, peer, secure: Some(policy) } => {
+            (conn, peer, policy.domain)
+        }
+        other => panic!("{other:?} is no secure connection"),
+    };
+    let (first, peer, domain) = connect(lab.outputs().remove(0));
+    assert_eq!((peer, domain.as_str()), (addr("192.0.2.9:5061"), "pbx.example.org"));
+    // The first address shows a bad certificate: the second one is tried, and never answers the handshake.
+    let fault = crate::engine::TlsFault::Expired;
+    lab.endpoint.handle_stream(lab.now, first, StreamEvent::Untrusted { fault, certificate: None });
+    let (second, peer, _) = connect(lab.outputs().remove(0));
+    assert_eq!(peer, addr("192.0.2.10:5061"));
+    lab.endpoint.handle_stream(lab.now, second, StreamEvent::Handshaking);
+    lab.advance(11_000);
+    let result = lab.outputs().into_iter().find_map(|output| match output {
+        EndpointOutput::Event(EndpointEvent::Routed { result, .. }) => Some(result),
+        _ => None,
+    });
+    let Some(Err(RouteError::Connect { target, fault, .. })) = result else { panic!("{result:?}") };
+    assert_eq!(target.addr, addr("192.0.2.10:5061"));
+    assert_eq!(fault, StreamFault::Tls(crate::engine::TlsFault::Timeout));
+    assert!(lab.endpoint.is_quiet());
 }

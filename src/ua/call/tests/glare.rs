@@ -148,6 +148,7 @@ fn collide(seed: u64) -> [End; 2] {
         contact_user: None,
         next_hop: NextHop::Target,
         transport: None,
+        tls: Default::default(),
         login: None,
         max_forwards: 70,
         user_agent: "test".into(),
