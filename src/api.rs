@@ -47,6 +47,13 @@ pub enum Command {
         /// Which call.
         call: CallHandle,
     },
+    /// Goes on with other codecs: [`Event::CallChanged`] follows, or [`Event::CallChangeRefused`].
+    Codecs {
+        /// Which call.
+        call: CallHandle,
+        /// Names, best first; none: the one after the codec in use, of those that the call may use.
+        codecs: Vec<String>,
+    },
     /// Mutes or unmutes what we send.
     Mute {
         /// Which call.
@@ -161,6 +168,9 @@ pub enum CommandError {
         /// The limit.
         max: usize,
     },
+    /// The call cannot use this codec.
+    #[error("`{0}` is no codec that this call may use")]
+    BadCodec(String),
     /// The digits hold something else than 0-9 * # A-D and `,`.
     #[error("`{0}` is no DTMF digit")]
     BadDigit(char),

@@ -6,6 +6,7 @@
 //!    └──────────────────────────────────────────────────────────────────────────┘ side, its answer back
 //! ```
 
+mod early;
 mod refusal;
 mod setup;
 mod up;
@@ -78,6 +79,7 @@ impl Bridge {
                 forks: Vec::new(),
                 winner: None,
                 refusal: None,
+                change: up::Change::None,
             })),
         }
     }

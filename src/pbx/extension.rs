@@ -128,6 +128,10 @@ impl ExtensionCall {
                 self.negotiator.rollback();
                 Fate::Lives
             }
+            CallEvent::Digit { digit, .. } => {
+                self.take_digit(desk, digit);
+                Fate::Lives
+            }
             CallEvent::OfferDue => {
                 self.refresh(desk);
                 Fate::Lives
@@ -136,6 +140,7 @@ impl ExtensionCall {
             | CallEvent::Declined
             | CallEvent::Ringing { .. }
             | CallEvent::EarlyEnded { .. }
+            | CallEvent::OfferWithdrawn { .. }
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => Fate::Lives,
         }
@@ -152,15 +157,8 @@ impl ExtensionCall {
 
     pub(super) fn handle_media(&mut self, desk: &mut Desk<'_, '_>, event: &MediaEvent) -> Fate {
         match event {
-            MediaEvent::Digit { digit, .. } if self.extension == Extension::ReadBack => {
-                if *digit == '#' {
-                    self.read_back(desk);
-                } else {
-                    if self.digits.len() < MAX_DIGITS {
-                        self.digits.push(*digit);
-                    }
-                    self.read_back_at = Some(desk.now + READ_BACK_AFTER);
-                }
+            MediaEvent::Digit { digit, .. } => {
+                self.take_digit(desk, *digit);
                 Fate::Lives
             }
             MediaEvent::SourceEnded if self.extension == Extension::Announcement => {
@@ -171,8 +169,7 @@ impl ExtensionCall {
                 self.stop(desk);
                 Fate::Over
             }
-            MediaEvent::Digit { .. }
-            | MediaEvent::SourceEnded
+            MediaEvent::SourceEnded
             | MediaEvent::FirstPacket
             | MediaEvent::DtmfSent
             | MediaEvent::NoIncomingAudio
@@ -211,6 +208,20 @@ impl ExtensionCall {
                 false
             }
             Extension::Echo | Extension::Announcement | Extension::Music | Extension::ReadBack => true,
+        }
+    }
+
+    fn take_digit(&mut self, desk: &mut Desk<'_, '_>, digit: char) {
+        if self.extension != Extension::ReadBack {
+            return;
+        }
+        if digit == '#' {
+            self.read_back(desk);
+        } else {
+            if self.digits.len() < MAX_DIGITS {
+                self.digits.push(digit);
+            }
+            self.read_back_at = Some(desk.now + READ_BACK_AFTER);
         }
     }
 

@@ -321,6 +321,7 @@ impl Engine for Pbx {
             | Command::Answer { .. }
             | Command::Reject { .. }
             | Command::Hold { .. }
+            | Command::Codecs { .. }
             | Command::Resume { .. }
             | Command::Mute { .. }
             | Command::Dtmf { .. }

@@ -16,7 +16,7 @@ use crate::ua::screen;
 use std::collections::BTreeMap;
 
 /// What the PBX allows outside a dialog.
-pub(super) const ALLOWED: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, REGISTER";
+pub(super) const ALLOWED: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REGISTER";
 /// 604 rings for so long at most, so that a caller who has vanished takes no place for ever.
 const RING_LIMIT: Duration = Duration::from_secs(3600);
 /// Hops that an INVITE without Max-Forwards may take.

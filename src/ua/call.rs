@@ -17,6 +17,7 @@ mod calls;
 mod change;
 mod forks;
 mod incoming;
+mod info;
 mod leg;
 mod outgoing;
 mod redirect;
@@ -58,7 +59,7 @@ use std::net::SocketAddr;
 use transfer::Transfers;
 
 /// The methods that a call understands; also what Allow says.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, REFER, NOTIFY";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER, NOTIFY";
 /// The type of the bodies that a call carries.
 pub const SDP: &str = "application/sdp";
 

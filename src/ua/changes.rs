@@ -40,6 +40,8 @@ pub(super) struct Changes {
     /// What media was told last: nothing of ours may be heard.
     silent: bool,
     asking: Asking,
+    /// The user wants other codecs, and the peer does not know or has not agreed.
+    codecs: bool,
     /// The offer only says again what holds (RFC 4028).
     refreshing: bool,
     tries: u8,
@@ -133,12 +135,13 @@ impl Changes {
         // Our answer alone does not resume what an offer that heeds our hold leaves as it is.
         let resumed = ours || theirs.is_none_or(Direction::sends);
         self.held = self.said || (self.held && !resumed);
+        self.codecs &= !ours;
         self.asking = self.due(now);
         self.tries = 0;
     }
 
     const fn due(&self, at: Instant) -> Asking {
-        if self.hold == self.held { Asking::Nothing } else { Asking::Due(at) }
+        if self.hold == self.held && !self.codecs { Asking::Nothing } else { Asking::Due(at) }
     }
 }
 
@@ -146,6 +149,9 @@ impl Line {
     /// The peer's side of a description in force, judged anew. `ours`: the offer was ours.
     pub(super) fn settle_changes(&mut self, now: Instant, ours: bool) {
         let theirs = self.remote_direction();
+        if ours {
+            self.settle_codecs(true);
+        }
         self.changes.settle(now, theirs, ours);
     }
 }
@@ -183,6 +189,25 @@ impl Ua {
             self.keep_held(call);
             self.want_hold(now, call, true);
         }
+    }
+
+    /// Goes on with other codecs.
+    pub(super) fn change_codecs(
+        &mut self,
+        now: Instant,
+        call: CallHandle,
+        names: &[String],
+    ) -> Result<Reply, CommandError> {
+        self.talking(call, "given another codec")?;
+        let Some(line) = self.lines.get_mut(&call) else { return Err(CommandError::NoSuchCall(call)) };
+        line.choose_codecs(names).map_err(CommandError::BadCodec)?;
+        let changes = &mut line.changes;
+        (changes.codecs, changes.tries, changes.refreshing) = (true, 0, false);
+        if !matches!(changes.asking, Asking::Asked(_)) {
+            changes.asking = Asking::Due(now);
+        }
+        self.offer_change(now, call);
+        Ok(Reply::Ok)
     }
 
     pub(super) fn want_hold(&mut self, now: Instant, call: CallHandle, on: bool) {
@@ -284,9 +309,11 @@ impl Ua {
             return;
         }
         (changes.asking, changes.hold, changes.tries) = (Asking::Nothing, changes.held, 0);
+        changes.codecs = false;
         if std::mem::take(&mut changes.refreshing) {
             return;
         }
+        line.settle_codecs(false);
         let failure = line.about.change_refused(status);
         self.fit_mute(call);
         self.emit(Event::CallChangeRefused { call, failure });

@@ -50,6 +50,7 @@ impl Ua {
                 self.mute(call, on);
                 Ok(Reply::Ok)
             }
+            Command::Codecs { call, codecs } => self.change_codecs(now, call, &codecs),
             Command::Hold { call } => self.hold(now, call, true),
             Command::Resume { call } => self.hold(now, call, false),
             Command::Dtmf { call, digits } => {

@@ -13,13 +13,13 @@ use super::failure::About;
 use crate::api::{AudioInfo, AudioRoute, EndedBy, Event, Failure};
 use crate::engine::{Lease, Protocol};
 use crate::id::{AccountId, CallHandle, RequestId};
-use crate::media::codec;
+use crate::media::codec::{self, CodecSpec};
 use crate::media::command::MediaStats;
 use crate::rng::Rng;
 use crate::sdp::plan::{
     Direction, MediaKind, MediaPlan, NegotiatedCodec, PayloadTypes, Protection, Remote, StreamPlan, TransportPlan,
 };
-use crate::sdp::{MediaEncryption, NegotiationError, Negotiator, Sdp, SdpError, Wish, remote_of};
+use crate::sdp::{Capabilities, MediaEncryption, NegotiationError, Negotiator, Sdp, SdpError, Wish, remote_of};
 use crate::time::{Duration, Instant};
 pub(super) use encryption::Signalling;
 use std::collections::BTreeMap;
@@ -57,11 +57,29 @@ pub(super) struct Line {
     /// The session is open without our source, which waits for the answer.
     pub(super) sourceless: bool,
     pub(super) ringback: bool,
+    /// The latest digit, when and how it came.
+    last_digit: Option<(char, Instant, DigitPath)>,
+    /// The codecs that the user has chosen for this call; empty: all.
+    chosen: Vec<&'static CodecSpec>,
+    /// Those that the peer has agreed to.
+    agreed: Vec<&'static CodecSpec>,
     pub(super) plan: Option<MediaPlan>,
     /// When the user is told that we ended it: why, if it was not the user.
     pub(super) verdict: Option<(EndedBy, Failure)>,
     pub(super) stats: Option<Box<MediaStats>>,
 }
+
+/// How a digit came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DigitPath {
+    /// As telephone-event.
+    Media,
+    /// By INFO.
+    Info,
+}
+
+/// Some peers send each digit both ways: one that comes the other way so soon is the same.
+const SAME_DIGIT: Duration = Duration::from_millis(600);
 
 /// Sockets and session of a line.
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +170,9 @@ impl Line {
             listened: None,
             sourceless: false,
             ringback: false,
+            last_digit: None,
+            chosen: Vec::new(),
+            agreed: Vec::new(),
             plan: None,
             verdict: None,
             stats: None,
@@ -196,8 +217,44 @@ impl Line {
         failure.with("offered", names.join(", "))
     }
 
-    fn wish(audio: &AudioConfig, lease: Lease, direction: Direction, encryption: MediaEncryption) -> Wish<'_> {
-        Wish { capabilities: &audio.capabilities, lease, direction, latch: true, encryption }
+    fn wish(capabilities: &Capabilities, lease: Lease, direction: Direction, encryption: MediaEncryption) -> Wish<'_> {
+        Wish { capabilities, lease, direction, latch: true, encryption }
+    }
+
+    /// Whether this digit is another one than the latest, which may come by two ways.
+    pub(super) fn is_new_digit(&mut self, now: Instant, digit: char, path: DigitPath) -> bool {
+        let same =
+            |(last, at, way): (char, Instant, DigitPath)| last == digit && way != path && now.since(at) < SAME_DIGIT;
+        let new = !self.last_digit.is_some_and(same);
+        self.last_digit = Some((digit, now, path));
+        new
+    }
+
+    /// The codecs of these names that this call may use; none named: the one after the codec in use.
+    pub(super) fn choose_codecs(&mut self, names: &[String]) -> Result<(), String> {
+        let all = &self.audio.capabilities.codecs;
+        let named = |name: &String| {
+            let found = all.iter().copied().find(|spec| spec.name.eq_ignore_ascii_case(name));
+            found.ok_or_else(|| name.clone())
+        };
+        let chosen: Vec<_> = names.iter().map(named).collect::<Result<_, _>>()?;
+        self.chosen = match (chosen.is_empty(), self.audio_info()) {
+            (false, _) | (true, None) => chosen,
+            (true, Some(info)) => {
+                let at = all.iter().position(|spec| spec.name == info.codec).map_or(0, |at| at + 1);
+                all.get(at % all.len().max(1)).copied().into_iter().collect()
+            }
+        };
+        Ok(())
+    }
+
+    /// The chosen codecs are agreed, or not.
+    pub(super) fn settle_codecs(&mut self, agreed: bool) {
+        if agreed {
+            self.agreed.clone_from(&self.chosen);
+        } else {
+            self.chosen.clone_from(&self.agreed);
+        }
     }
 
     /// Our offer, for an INVITE or a 2xx without one.
@@ -208,7 +265,11 @@ impl Line {
         }
         let encryption = self.offered_encryption()?;
         let direction = self.changes.begin_offer();
-        Ok(self.negotiator.offer(&Self::wish(&self.audio, lease, direction, encryption))?.encode())
+        let mut capabilities = self.audio.capabilities.clone();
+        if !self.chosen.is_empty() {
+            capabilities.codecs.clone_from(&self.chosen);
+        }
+        Ok(self.negotiator.offer(&Self::wish(&capabilities, lease, direction, encryption))?.encode())
     }
 
     /// Our offer where the peer asks for one inside the call: it may speak for somebody else by now.
@@ -239,7 +300,7 @@ impl Line {
         let lease = self.lease().ok_or(OfferError::NoSockets)?;
         self.negotiator.handle_offer(Sdp::parse(body)?)?;
         let checked = self.encryption().and_then(|encryption| {
-            let wish = Self::wish(&self.audio, lease, self.changes.answered(), encryption);
+            let wish = Self::wish(&self.audio.capabilities, lease, self.changes.answered(), encryption);
             self.negotiator.check(&wish).map_err(|error| self.judged(error))
         });
         if checked.is_err() {
@@ -251,7 +312,7 @@ impl Line {
     /// The answer to the offer taken before; the plan is the new one from now on.
     pub(super) fn answer(&mut self) -> Result<Vec<u8>, OfferError> {
         let lease = self.lease().ok_or(OfferError::NoSockets)?;
-        let wish = Self::wish(&self.audio, lease, self.changes.answered(), self.encryption()?);
+        let wish = Self::wish(&self.audio.capabilities, lease, self.changes.answered(), self.encryption()?);
         let answered = self.negotiator.answer(&wish);
         let (sdp, plan) = answered.map_err(|error| self.judged(error))?;
         self.plan = Some(plan);
@@ -337,7 +398,7 @@ impl Line {
     /// The callee changes its early session (RFC 3311): our answer, and what may be heard now.
     pub(super) fn answer_fork(&mut self, leg: LegId, body: &[u8]) -> Result<(Vec<u8>, Option<MediaPlan>), OfferError> {
         let lease = self.lease().ok_or(OfferError::NoSockets)?;
-        let wish = Self::wish(&self.audio, lease, self.changes.answered(), self.encryption()?);
+        let wish = Self::wish(&self.audio.capabilities, lease, self.changes.answered(), self.encryption()?);
         let Some(fork) = self.forks.get_mut(&leg) else { return Err(NegotiationError::NoOffer.into()) };
         let mut negotiator = fork.negotiator.clone();
         negotiator.handle_offer(Sdp::parse(body)?)?;

@@ -2,7 +2,7 @@
 
 use super::Ua;
 use super::call::{CallCommand, CallEvent, Ending, LegId, OfferId, status};
-use super::line::{CLOSING, Line, Offer, Signalling, Sound, Stage, millis};
+use super::line::{CLOSING, DigitPath, Line, Offer, Signalling, Sound, Stage, millis};
 use crate::api::{EndedBy, Event, Failure};
 use crate::engine::Output;
 use crate::engine::Protocol;
@@ -77,6 +77,13 @@ impl Ua {
                     self.give_up(now, call, failure);
                 }
             },
+            CallEvent::Digit { digit, duration } => {
+                if line.is_new_digit(now, digit, DigitPath::Info) {
+                    self.emit(Event::DtmfReceived { call, digit, duration_ms: millis(duration) });
+                }
+            }
+            // It was answered in the same turn.
+            CallEvent::OfferWithdrawn { .. } => {}
             CallEvent::EarlyEnded { leg } => {
                 if let Some(plan) = line.end_fork(leg) {
                     self.apply_plan(call, plan);

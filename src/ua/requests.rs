@@ -73,7 +73,7 @@ impl Ua {
                 let welcome = Refusal::new(StatusCode::OK)
                     .with(HeaderName::ALLOW, ALLOW)
                     .with(HeaderName::SUPPORTED, self.config.call.rules.supported())
-                    .with(HeaderName::ACCEPT, SDP)
+                    .with(HeaderName::ACCEPT, screen::ACCEPTED)
                     .with(HeaderName::ACCEPT_ENCODING, "identity")
                     .with(HeaderName::ACCEPT_LANGUAGE, "en");
                 self.refuse(now, txn, &request, &welcome);

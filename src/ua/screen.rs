@@ -2,7 +2,7 @@
 
 use super::call::{ALLOW, Reliable, Rules, SDP, status};
 use crate::engine::Protocol;
-use crate::sip::message::{EventPackage, HeaderName, Method, Request, Response, Scheme, StatusCode};
+use crate::sip::message::{EventPackage, HeaderName, Method, Part, Request, Response, Scheme, StatusCode, parts};
 
 /// How a request is refused: the status and the headers that tell the peer why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,14 +119,27 @@ pub fn body_and_extensions(request: &Request, rules: &Rules) -> Result<(), Refus
         .headers
         .get(&HeaderName::CONTENT_ENCODING)
         .is_some_and(|encoding| !encoding.trim().eq_ignore_ascii_case("identity"));
-    let readable = request.headers.content_type().is_none_or(|kind| kind.eq_ignore_ascii_case(SDP));
+    let readable = match parts(&request.headers, &request.body) {
+        Some(parts) => are_readable(&parts),
+        None => request.headers.content_type().is_none_or(|kind| kind.eq_ignore_ascii_case(SDP)),
+    };
     if encoded || !readable || !is_session(request) {
         return Err(Refusal::new(status(415))
-            .with(HeaderName::ACCEPT, SDP)
+            .with(HeaderName::ACCEPT, ACCEPTED)
             .with(HeaderName::ACCEPT_ENCODING, "identity")
             .with(HeaderName::ACCEPT_LANGUAGE, "en"));
     }
     Ok(())
+}
+
+/// The types of the bodies that we read.
+pub const ACCEPTED: &str = "application/sdp, multipart/mixed";
+
+/// Whether no part is beyond us that must be understood (RFC 5621 §6, §8): of alternatives one is enough.
+fn are_readable(parts: &[Part]) -> bool {
+    let known = |part: &Part| part.kind == SDP;
+    let spared = parts.iter().any(|part| part.alternative && known(part));
+    parts.iter().all(|part| known(part) || part.optional || (part.alternative && spared))
 }
 
 /// `Content-Disposition: …;handling=optional` (§20.11): what we cannot read may be left out.

@@ -2,7 +2,7 @@
 
 use super::Ua;
 use super::call::{CallCommand, status};
-use super::line::{Line, OfferError, Sound, Stage};
+use super::line::{DigitPath, Line, OfferError, Sound, Stage};
 use super::progress::media_of;
 use crate::api::{AudibleTo, AudioRoute, Event, Failure};
 use crate::engine::{Lease, NoLease, Output};
@@ -210,6 +210,11 @@ impl Ua {
             return;
         }
         if !line.is_live() {
+            return;
+        }
+        if let MediaEvent::Digit { digit, .. } = event
+            && !line.is_new_digit(now, digit, DigitPath::Media)
+        {
             return;
         }
         let about = &line.about;

@@ -335,6 +335,8 @@ impl Ua {
             | CallEvent::OfferRefused { .. }
             | CallEvent::OfferDue
             | CallEvent::EarlyEnded { .. }
+            | CallEvent::Digit { .. }
+            | CallEvent::OfferWithdrawn { .. }
             | CallEvent::ChangeDone
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => return,

@@ -198,7 +198,7 @@ fn what_we_cannot_take_is_refused_in_the_order_of_the_rfc() {
         ("INVITE", "FROBNICATE", "501", "", ""),
         ("INVITE sip:", "INVITE urn:", "416", "", ""),
         ("Contact:", "Require: 100rel, teleport\r\nContact:", "420", "Unsupported", "teleport"),
-        ("application/sdp", "text/html", "415", "Accept", "application/sdp"),
+        ("application/sdp", "text/html", "415", "Accept", "application/sdp, multipart/mixed"),
         ("Content-Type", "Content-Encoding: gzip\r\nContent-Type", "415", "Accept-Encoding", "identity"),
         ("SIP/2.0\r\n", "SIP/3.0\r\n", "505", "", ""),
         ("To: <sip:alice@10.0.0.1>", "To: <sip:alice@10.0.0.1>;tag=gone", "481", "", ""),
@@ -277,7 +277,7 @@ fn options_is_answered_idle_and_in_a_call_and_touches_nothing() {
     scene.say(&options("o1"));
     let answer = scene.hear("200");
     assert_eq!(header(&answer, "Allow"), bellwire::ua::call::ALLOW);
-    assert_eq!(header(&answer, "Accept"), "application/sdp");
+    assert_eq!(header(&answer, "Accept"), "application/sdp, multipart/mixed");
     let (mut scene, call, mut dialog) = Scene::called(phone());
     scene.world.run_for(secs(2));
     scene.world.packets(scene.bob, BOB_RTP);

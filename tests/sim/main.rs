@@ -9,9 +9,11 @@
     reason = "a test picks one case of many, fails loudly, and runs in real time where it must"
 )]
 
+mod bridging;
 mod callee;
 mod caller;
 mod calls;
+mod changing;
 mod checklist;
 mod detours;
 mod early;

@@ -192,7 +192,7 @@ fn a_cancelled_change_is_answered_once_and_leaves_the_call_as_it_was() {
 fn methods_that_we_do_not_have_are_refused_and_the_call_goes_on() {
     let (mut scene, call, mut dialog) = Scene::called(phone());
     for (method, status) in [
-        ("INFO", "405"),
+        ("INFO", "200"),
         ("REFER", "400"),
         ("MESSAGE", "405"),
         ("PRACK", "400"),

@@ -69,6 +69,7 @@ impl Session<'_> {
                     | CommandError::NoSuchAccount(_)
                     | CommandError::WrongState { .. }
                     | CommandError::BadDigit(_)
+                    | CommandError::BadCodec(_)
                     | CommandError::BadStatus(_)
                     | CommandError::NoTransfer(_)
                     | CommandError::NotSupported => {
@@ -172,6 +173,9 @@ impl Session<'_> {
                 };
                 let which = self.which(call);
                 self.console.progress(&format!("  {word}   {}{which}", sound(audio.as_ref())));
+                if let (Some(seen), Some(audio)) = (self.calls.get_mut(&call), &audio) {
+                    seen.view.stats.codec.clone_from(&audio.codec);
+                }
                 if !held && before == Some(true) {
                     self.current = Some(call);
                 }

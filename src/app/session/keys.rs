@@ -53,6 +53,11 @@ impl Session<'_> {
                     self.send(if hold { Command::Hold { call } } else { Command::Resume { call } });
                 }
             }
+            'c' => {
+                if let Some(call) = self.talking() {
+                    self.send(Command::Codecs { call, codecs: Vec::new() });
+                }
+            }
             'n' => self.switch(),
             't' if self.talking().is_some() => self.ask_target(),
             '0'..='9' | '*' | '#' => {

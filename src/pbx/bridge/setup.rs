@@ -8,7 +8,7 @@ use crate::pbx::session::{Desk, Fate, SessionId};
 use crate::sdp::{MediaEncryption, Negotiator, Sdp, Wish, plan::Direction, remote_of, rewrite_addresses};
 use crate::sip::endpoint::TlsWish;
 use crate::sip::message::StatusCode;
-use crate::ua::call::{CallCommand, CallEvent, Dial, NextHop, OfferId};
+use crate::ua::call::{Call, CallCommand, CallEvent, Dial, NextHop, OfferId};
 
 /// The callee rings, or is about to.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Setup {
     pub(super) winner: Option<Side>,
     /// The best refusal so far.
     pub(super) refusal: Option<StatusCode>,
+    /// A change of the early session on its way.
+    pub(super) change: Change,
 }
 
 /// Whether the caller's INVITE brought its offer.
@@ -35,6 +37,17 @@ impl Bridge {
     /// The caller before the call is up.
     pub(super) fn handle_caller(&mut self, desk: &mut Desk<'_, '_>, event: CallEvent) -> Fate {
         match event {
+            CallEvent::Offer { id, body, .. } if self.caller.received.is_some() => {
+                self.pass_early_offer(desk, self.caller.call, id, &body);
+                Fate::Lives
+            }
+            CallEvent::Answer { body, .. } => {
+                if let Ok(answer) = Sdp::parse(&body) {
+                    self.pass_early_answer(desk, self.caller.call, &answer);
+                }
+                Fate::Lives
+            }
+            CallEvent::OfferRefused { status, .. } => self.early_offer_refused(desk, self.caller.call, status),
             CallEvent::Offer { id, body, local, .. } => {
                 let offer = match Sdp::parse(&body) {
                     Ok(offer) => offer,
@@ -57,12 +70,12 @@ impl Bridge {
             }
             CallEvent::Routed { .. }
             | CallEvent::Declined
-            | CallEvent::Answer { .. }
             | CallEvent::Ringing { .. }
             | CallEvent::Established { .. }
-            | CallEvent::OfferRefused { .. }
+            | CallEvent::OfferWithdrawn { .. }
             | CallEvent::OfferDue
             | CallEvent::EarlyEnded { .. }
+            | CallEvent::Digit { .. }
             | CallEvent::ChangeDone
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => Fate::Lives,
@@ -106,13 +119,16 @@ impl Bridge {
                 self.offer_to(desk, call);
                 Fate::Lives
             }
-            CallEvent::Ringing { .. } => {
-                desk.tell(self.caller.call, CallCommand::Progress { status: StatusCode::RINGING, body: None });
+            CallEvent::Ringing { status, .. } => {
+                self.pass_ringing(desk, call, status);
                 Fate::Lives
             }
             CallEvent::Answer { body, .. } => {
-                // Of an early one only its last word counts: sound flows when the call is up.
-                if let (Ok(sdp), Some(fork)) = (Sdp::parse(&body), setup.fork(call)) {
+                let Ok(sdp) = Sdp::parse(&body) else { return Fate::Lives };
+                if !self.pass_early_answer(desk, call, &sdp)
+                    && let State::Setup(setup) = &mut self.state
+                    && let Some(fork) = setup.fork(call)
+                {
                     fork.received = Some(sdp);
                 }
                 Fate::Lives
@@ -130,15 +146,21 @@ impl Bridge {
                 }
                 Fate::Lives
             }
+            CallEvent::Offer { id, body, .. } if setup.winner.is_none() => {
+                self.pass_early_offer(desk, call, id, &body);
+                Fate::Lives
+            }
+            CallEvent::OfferRefused { status, .. } => self.early_offer_refused(desk, call, status),
             CallEvent::Offer { id, .. } | CallEvent::OfferWanted { id, .. } => {
                 // It has answered and changes its mind already: once the call is up.
                 desk.tell(call, CallCommand::Refuse { id, status: StatusCode::REQUEST_PENDING });
                 Fate::Lives
             }
-            CallEvent::OfferRefused { .. }
+            CallEvent::OfferWithdrawn { .. }
             | CallEvent::OfferDue
             | CallEvent::Declined
             | CallEvent::EarlyEnded { .. }
+            | CallEvent::Digit { .. }
             | CallEvent::ChangeDone
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => Fate::Lives,
@@ -189,12 +211,18 @@ impl Bridge {
             return self.refuse_caller(desk, 488);
         };
         let body = rewrite_addresses(answer, lease.rtp_addr, lease.rtcp_addr);
+        // What the caller was answered reliably holds until it is told of another one by a change of its own.
+        let early = desk.calls.get(self.caller.call).is_some_and(Call::has_early_answer);
+        let early = self.caller.sent.take().filter(|_| early);
+        let differs =
+            early.as_ref().is_some_and(|early| (&early.media, &early.connection) != (&body.media, &body.connection));
         if !desk.tell(self.caller.call, CallCommand::Answer { id, body: body.encode() }) {
             desk.drop_call(callee.call);
             return Fate::Lives; // the caller has just gone: its end is on the way
         }
-        self.caller.sent = Some(body);
-        self.state = State::Up(Box::new(Up { callee, change: Change::None, established: false }));
+        let owed = differs.then(|| answer.clone());
+        self.caller.sent = early.or(Some(body));
+        self.state = State::Up(Box::new(Up { callee, change: Change::None, established: false, owed }));
         if given == Given::Offer {
             self.relay(desk);
         }

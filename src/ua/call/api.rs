@@ -219,10 +219,22 @@ pub enum CallEvent {
         /// 491: both sides offered at once; try again after this time (§14.1).
         retry_after: Option<Duration>,
     },
+    /// The peer has cancelled the re-INVITE that brought this offer: nobody waits for its answer any more.
+    OfferWithdrawn {
+        /// Which offer.
+        id: OfferId,
+    },
     /// The session is to be refreshed by an offer (RFC 4028 §7.4): wants [`CallCommand::Offer`] with what holds now.
     OfferDue,
     /// The change that we accepted is confirmed by the ACK (with its answer, if ours was the offer, as `Answer`).
     ChangeDone,
+    /// The peer pressed a key and says so by INFO.
+    Digit {
+        /// 0-9 * # A-D.
+        digit: char,
+        /// How long, as far as it says.
+        duration: Duration,
+    },
     /// The peer wants us to call somebody else (RFC 3515). Wants [`CallCommand::TakeRefer`] or
     /// [`CallCommand::RefuseRefer`].
     Referred(Box<Referral>),

@@ -229,8 +229,9 @@ impl Call {
             State::Established(mut session) => {
                 let refused = session.cancel_change(txn);
                 self.state = State::Established(session);
-                if let Some(request) = refused {
+                if let Some((id, request)) = refused {
                     cx.respond(now, txn, &request, status(487), self);
+                    cx.emit(CallEvent::OfferWithdrawn { id });
                 }
             }
             state @ (State::Incoming(_)
@@ -282,6 +283,8 @@ impl Call {
             error.status()
         } else if request.method == Method::Prack {
             return self.handle_prack(now, cx, txn, request);
+        } else if request.method == Method::Info {
+            return self.handle_info(now, cx, txn, &request);
         } else {
             StatusCode::OK
         };

@@ -356,6 +356,9 @@ pub(crate) fn secure_hop(mut hop: Uri) -> Uri {
 
 /// The SDP of a message, if its body is one.
 pub(super) fn sdp_of(headers: &crate::sip::message::Headers, body: &[u8]) -> Option<Vec<u8>> {
+    if let Some(parts) = crate::sip::message::parts(headers, body) {
+        return parts.into_iter().find(|part| part.kind == SDP && !part.body.is_empty()).map(|part| part.body);
+    }
     // A body whose type was forgotten is what bodies of INVITEs are, if it looks like it.
     let is_sdp = match headers.content_type() {
         Some(kind) => kind.eq_ignore_ascii_case(SDP),

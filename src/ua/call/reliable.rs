@@ -76,6 +76,11 @@ impl Call {
         matches!(&self.state, State::Incoming(incoming) if self.must_be_reliable(incoming))
     }
 
+    /// Whether the caller has its answer already, in a reliable provisional response.
+    pub fn has_early_answer(&self) -> bool {
+        matches!(&self.state, State::Incoming(incoming) if incoming.leg.exchanged)
+    }
+
     fn must_be_reliable(&self, incoming: &Incoming) -> bool {
         let headers = &incoming.request.headers;
         lists(headers, &HeaderName::REQUIRE, "100rel")

@@ -5,7 +5,7 @@ use super::change::Change;
 use super::leg::Leg;
 use super::outgoing::{MAX_CHALLENGES, sdp_of};
 use super::timer::{self, Timer};
-use super::{Call, CallEvent, EndCause, State, status};
+use super::{Call, CallEvent, EndCause, OfferId, State, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::endpoint::{Route, TxnError, TxnId};
@@ -36,11 +36,12 @@ pub(super) fn refusal_of(method: &Method) -> Option<StatusCode> {
         | Method::Cancel
         | Method::Options
         | Method::Update
+        | Method::Info
         | Method::Prack => None,
         Method::Notify => Some(status(481)),
         // Threats C6: only a call that is up may be transferred.
         Method::Refer => Some(status(403)),
-        Method::Register | Method::Info | Method::Message | Method::Subscribe | Method::Publish => Some(status(405)),
+        Method::Register | Method::Message | Method::Subscribe | Method::Publish => Some(status(405)),
         Method::Other(_) => Some(status(501)),
     }
 }
@@ -73,11 +74,11 @@ impl Session {
     }
 
     /// The peer cancelled its re-INVITE; gives back the request to answer by 487.
-    pub(super) fn cancel_change(&mut self, cancelled: TxnId) -> Option<Request> {
+    pub(super) fn cancel_change(&mut self, cancelled: TxnId) -> Option<(OfferId, Request)> {
         match std::mem::replace(&mut self.leg.change, Change::None) {
-            Change::Theirs { txn, request, before, .. } if txn == cancelled => {
+            Change::Theirs { id, txn, request, before, .. } if txn == cancelled => {
                 self.leg.dialog.restore_target(before);
-                Some(*request)
+                Some((id, *request))
             }
             change @ (Change::None
             | Change::Theirs { .. }
@@ -172,6 +173,7 @@ impl Call {
             Method::Refer => self.handle_refer(now, cx, txn, request, flow),
             Method::Notify => self.handle_notify(now, cx, txn, &request),
             Method::Prack => self.handle_prack(now, cx, txn, request),
+            Method::Info => self.handle_info(now, cx, txn, &request),
             _ => cx.respond(now, txn, &request, StatusCode::OK, self),
         }
     }

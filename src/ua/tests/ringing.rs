@@ -170,7 +170,7 @@ fn what_we_do_not_take_is_refused_as_the_rfc_says() {
         (420, Some((HeaderName::UNSUPPORTED, "path")), changed(|r| r.headers.push(HeaderName::REQUIRE, "path"))),
         (
             415,
-            Some((HeaderName::ACCEPT, "application/sdp")),
+            Some((HeaderName::ACCEPT, "application/sdp, multipart/mixed")),
             changed(|r| r.headers.set(HeaderName::CONTENT_TYPE, "text/plain")),
         ),
         (400, None, changed(|r| r.body = b"nonsense".to_vec())),

@@ -88,6 +88,8 @@ impl End {
             CallEvent::Answer { .. }
             | CallEvent::Ringing { .. }
             | CallEvent::OfferDue
+            | CallEvent::Digit { .. }
+            | CallEvent::OfferWithdrawn { .. }
             | CallEvent::EarlyEnded { .. } => {}
             CallEvent::OfferWanted { .. }
             | CallEvent::Declined
