@@ -32,7 +32,7 @@ impl Asterisk {
     /// Starts it on free ports.
     pub(crate) fn start(dir: &Path) -> Result<Self, String> {
         let (sip, tls, http, rtp) = (free_port()?, free_port()?, free_port()?, rtp_ports(200)?);
-        let (ca, certificate) = certificates(&dir.join("tls"))?;
+        let (ca, certificate) = certificates(&dir.join("tls"), "localhost")?;
         let speech = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/assets/speech.wav");
         let mut options = vec![
             format!("--volume={}:/opt/bellwire/sounds/speech.wav16:ro", speech.display()),
@@ -117,15 +117,15 @@ impl Asterisk {
     }
 }
 
-/// A CA, and a certificate of it for `localhost` with its key, as files in `dir`: the CA's and the certificate's.
-fn certificates(dir: &Path) -> Result<(PathBuf, PathBuf), String> {
+/// A CA, and a certificate of it for `name` with its key `server-key.pem`, as files in `dir`: the CA's and the certificate's.
+pub(crate) fn certificates(dir: &Path, name: &str) -> Result<(PathBuf, PathBuf), String> {
     let fail = |e: rcgen::Error| format!("no certificate: {e}");
     let mut ca = rcgen::CertificateParams::default();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     ca.distinguished_name.push(rcgen::DnType::CommonName, "Interop CA");
     let ca = rcgen::CertifiedIssuer::self_signed(ca, rcgen::KeyPair::generate().map_err(fail)?).map_err(fail)?;
     let key = rcgen::KeyPair::generate().map_err(fail)?;
-    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).map_err(fail)?;
+    let params = rcgen::CertificateParams::new(vec![name.to_owned()]).map_err(fail)?;
     let server = params.signed_by(&key, &ca).map_err(fail)?;
     fs::create_dir_all(dir).map_err(|e| e.to_string())?;
     let write = |name: &str, text: &str| {
@@ -175,7 +175,8 @@ impl Kind {
 }
 
 impl PeerPhone {
-    /// Starts a phone that answers calls, says `says` once in a call and records what it hears, with `codec` alone.
+    /// Starts a phone that answers calls, says `says` once in a call and records what it hears, with `codec` alone. baresip takes TLS too, on
+    /// the port above its own, if its certificate and key are in `dir`/tls.pem; it trusts `dir`/ca.pem.
     pub(crate) fn start(kind: Kind, dir: &Path, codec: &str, says: &Sound) -> Result<Self, String> {
         Self::start_with(kind, dir, codec, says, Guard::Off)
     }
@@ -204,7 +205,11 @@ impl PeerPhone {
                 Container::start("linphone", dir, &options, &["-c", "/phone/rc", "-a"])?
             }
             Kind::Baresip => {
-                fs::write(dir.join("config"), baresip_config(port, rtp, rate, guard)).map_err(|e| e.to_string())?;
+                let mut config = baresip_config(port, rtp, rate, guard);
+                if dir.join("tls.pem").exists() {
+                    config += "sip_certificate /phone/tls.pem\nsip_cafile /phone/ca.pem\nsip_verify_server yes\n";
+                }
+                fs::write(dir.join("config"), config).map_err(|e| e.to_string())?;
                 fs::write(dir.join("accounts"), baresip_account(port, codec, guard)).map_err(|e| e.to_string())?;
                 fs::write(dir.join("contacts"), "\n").map_err(|e| e.to_string())?;
                 Container::start("baresip", dir, &options, &["-f", "/phone"])?

@@ -20,6 +20,8 @@ pub(crate) struct Setup {
     pub(crate) transport: Option<&'static str>,
     /// More lines for the account.
     pub(crate) account_lines: String,
+    /// More lines for `[network]`.
+    pub(crate) network_lines: String,
     /// Codec names in order; empty: the defaults.
     pub(crate) codecs: Vec<&'static str>,
     /// SIP port, 0 for any.
@@ -59,7 +61,8 @@ impl Setup {
                 text += &format!("srtp_suites = {:?}\n", self.suites);
             }
         }
-        text + &format!("[network]\nport = {}\nrtp_ports = \"{}-{}\"\n", self.port, self.rtp, self.rtp + 39)
+        text += &format!("[network]\nport = {}\nrtp_ports = \"{}-{}\"\n", self.port, self.rtp, self.rtp + 39);
+        text + &self.network_lines
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::docker::{free_port, rtp_ports, until};
 use crate::judge::heard_speech_at;
-use crate::peers::{Kind, PeerPhone, in_use};
+use crate::peers::{Kind, PeerPhone, certificates, in_use};
 use crate::phone::{Phone, Setup};
 use crate::sound::Sound;
 use crate::{Bench, Outcome, Row};
@@ -22,7 +22,75 @@ pub(crate) fn rows() -> Vec<Row> {
             }));
         }
     }
+    rows.push(Row::new("baresip", "we call it over TLS, pcmu", outgoing_secure));
+    rows.push(Row::new("baresip", "it calls us over TLS, pcmu", incoming_secure));
     rows
+}
+
+/// baresip with a certificate for 127.0.0.1; the certificate's CA is `ca.pem` in `dir`/peer.
+fn secure_baresip(bench: &Bench, dir: &Path) -> Result<PeerPhone, String> {
+    let peer = dir.join("peer");
+    let (_, certificate) = certificates(&peer, "127.0.0.1")?;
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| e.to_string());
+    let both = read(&certificate)? + &read(&peer.join("server-key.pem"))?;
+    std::fs::write(peer.join("tls.pem"), both).map_err(|e| e.to_string())?;
+    PeerPhone::start(Kind::Baresip, &peer, "pcmu", &bench.speech)
+}
+
+fn outgoing_secure(bench: &Bench, dir: &Path) -> Outcome {
+    let mut peer = secure_baresip(bench, dir)?;
+    let server = format!("127.0.0.1:{}", peer.port + 1);
+    let setup = Setup {
+        account: Some((server, "baresip".to_owned(), "none".to_owned())),
+        account_lines: format!("tls_ca = \"{}\"\n", dir.join("peer/ca.pem").display()),
+        transport: Some("tls"),
+        codecs: vec!["pcmu"],
+        rtp: rtp_ports(40)?,
+        ..Setup::default()
+    };
+    let (heard, says) = (dir.join("heard.wav"), says(bench, dir, Kind::Baresip, "pcmu")?);
+    let call = ["call", "baresip", "--play", &says, "--record", &heard.display().to_string(), "--duration", "13s"];
+    let mut phone = Phone::start(dir, &setup, &call)?;
+    peer.in_call()?;
+    let answered = phone.wait_for("call.answered", Duration::from_secs(10))?;
+    if answered["transport"] != "tls" {
+        return Err(format!("not over TLS: {answered}"));
+    }
+    let done = phone.finish(Duration::from_secs(30))?;
+    done.expect_code(0)?;
+    peer.call_ended()?;
+    both_heard(bench, &peer, &heard, Kind::Baresip, "pcmu")
+}
+
+fn incoming_secure(bench: &Bench, dir: &Path) -> Outcome {
+    let mut peer = secure_baresip(bench, dir)?;
+    let (port, tls) = (free_port()?, free_port()?);
+    let file = |name: &str| dir.join("peer").join(name).display().to_string();
+    let (certificate, key) = (file("server.pem"), file("server-key.pem"));
+    let setup = Setup {
+        codecs: vec!["pcmu"],
+        port,
+        rtp: rtp_ports(40)?,
+        network_lines: format!("tls_port = {tls}\ntls_cert = \"{certificate}\"\ntls_key = \"{key}\"\n"),
+        ..Setup::default()
+    };
+    let (heard, says) = (dir.join("heard.wav"), says(bench, dir, Kind::Baresip, "pcmu")?);
+    let listen = ["listen", "--auto-answer", "--once", "--play", &says, "--record", &heard.display().to_string()];
+    let mut phone = Phone::start(dir, &setup, &listen)?;
+    if !until(Duration::from_secs(10), || in_use(port)) {
+        return Err(format!("bellwire does not listen on port {port}"));
+    }
+    peer.call(&format!("sip:bellwire@127.0.0.1:{tls};transport=tls"))?;
+    peer.in_call()?;
+    let answered = phone.wait_for("call.answered", Duration::from_secs(10))?;
+    if answered["transport"] != "tls" {
+        return Err(format!("not over TLS: {answered}"));
+    }
+    std::thread::sleep(Duration::from_millis(12_500));
+    peer.hang_up()?;
+    let done = phone.finish(Duration::from_secs(10))?;
+    done.expect_code(0)?;
+    both_heard(bench, &peer, &heard, Kind::Baresip, "pcmu")
 }
 
 /// Linphone's G.722 sends 6 dB softer and plays 6 dB louder than Asterisk's and baresip's, which agree with each other:
