@@ -521,6 +521,27 @@ fn a_refer_that_is_challenged_is_known_by_its_new_number() {
 }
 
 #[test]
+fn a_challenged_refer_goes_out_again_with_a_number_that_no_other_request_has() {
+    let (mut scene, call, invite) = Scene::dialled(with_account());
+    scene.say(&ok(&invite, "b"));
+    scene.hear("ACK");
+    scene.world.run_until(scene.alice, answered);
+    let refer = transfer(&mut scene, call);
+    // Before the challenge comes, the call goes on.
+    scene.world.command(scene.alice, Command::Resume { call }).unwrap();
+    let change = scene.hear("INVITE");
+    scene.say(&ok(&change, ""));
+    scene.hear("ACK");
+    let challenge = "WWW-Authenticate: Digest realm=\"work\", nonce=\"n\", qop=\"auth\"\r\n";
+    scene.say(&reply(&refer, "401 Unauthorized", "", challenge, ""));
+    let refer = scene.hear("REFER");
+    let number = |text: &str| header(text, "CSeq").split(' ').next().and_then(|seq| seq.parse::<u32>().ok());
+    assert_eq!(number(&refer), number(&change).map(|seq| seq + 1), "{refer}");
+    accept(&mut scene, &refer);
+    scene.finish(call);
+}
+
+#[test]
 fn a_hold_that_an_answer_to_the_far_end_brings_about_lets_the_transfer_go_on() {
     let (mut scene, call, mut bob) = Scene::called(phone());
     scene.world.command(scene.alice, Command::Transfer { call, target: "sip:carol@10.0.0.3".into() }).unwrap();

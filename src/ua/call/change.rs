@@ -8,7 +8,7 @@ use super::{Call, CallEvent, EndCause, OfferId, SDP, State, WrongState, timer, t
 use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::endpoint::{Route, TxnError, TxnId};
-use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode, Uri};
+use crate::sip::message::{CSeq, HeaderName, Method, Request, Response, StatusCode, Uri};
 use crate::time::{Duration, Instant};
 
 /// The longest pause that a peer may ask for with 500 (§14.2).
@@ -205,7 +205,7 @@ impl Call {
         let tag = leg.remote_tag().to_owned();
         match response.status.code() {
             401 | 407 if self.authorize(cx, &mut request, &response, flow.peer, challenges).is_ok() => {
-                self.take_over_seq(&request);
+                self.take_next_seq(&mut request);
                 let txn = cx.request(now, &request, &route);
                 if let Some(leg) = self.leg_mut(&tag) {
                     leg.change = Change::Ours { txn, request, route, challenges: challenges + 1 };
@@ -343,13 +343,20 @@ impl Call {
         self.handle_session_timer(now, cx);
     }
 
-    /// After a challenge inside the dialog the raised CSeq is the dialog's own.
-    pub(super) fn take_over_seq(&mut self, request: &Request) {
+    /// After a challenge inside the dialog its next CSeq is the request's: others may have gone out since.
+    pub(super) fn take_next_seq(&mut self, request: &mut Request) {
         let (tag, Ok(cseq)) = (to_tag(&request.headers), request.headers.cseq()) else { return };
-        let Some(leg) = self.leg_mut(&tag) else { return };
-        while leg.dialog.local_seq() < cseq.seq {
-            let _ = leg.dialog.request(Method::Invite);
-        }
+        let leg = match self.leg_mut(&tag) {
+            Some(leg) => leg,
+            // The call is over, a request of it is not.
+            None => match self.strays.iter_mut().find(|leg| leg.remote_tag() == tag) {
+                Some(leg) => leg,
+                None => return,
+            },
+        };
+        let _ = leg.dialog.request(Method::Invite);
+        let cseq = CSeq { seq: leg.dialog.local_seq(), method: cseq.method };
+        request.headers.set(HeaderName::CSEQ, cseq.to_string());
     }
 }
 

@@ -245,7 +245,7 @@ impl Call {
             && bye.tries < MAX_CHALLENGES
             && self.authorize(cx, &mut bye.request, response, flow.peer, bye.tries).is_ok()
         {
-            self.take_over_seq(&bye.request);
+            self.take_next_seq(&mut bye.request);
             self.renumber_refer(&bye.request);
             let txn = cx.request(now, &bye.request, &bye.route);
             self.byes.insert(txn, Bye { tries: bye.tries + 1, ..bye });
