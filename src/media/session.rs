@@ -144,13 +144,17 @@ impl MediaSession {
         session
     }
 
-    /// Takes over a later plan: what goes on keeps its SSRC, numbers and jitter buffer.
+    /// Takes over a later plan: what goes on keeps its SSRC and numbers, unless its SRTP key is new, and its jitter buffer.
     pub(super) fn set_plan(&mut self, turn: &mut Turn<'_>, plan: &MediaPlan) {
         let now = turn.now;
         self.plan.clone_from(plan);
         let chosen = plan.streams.iter().find_map(|stream| Some((stream, plan.transports.get(stream.transport)?)));
         let transport = chosen.map(|(_, transport)| transport).or_else(|| plan.transports.first());
-        self.set_transport(now, transport);
+        if self.set_transport(now, transport)
+            && let Some(stream) = &mut self.stream
+        {
+            stream.out.change_ssrc(turn.rng);
+        }
         let sent = self.stream.as_ref().is_some_and(|stream| stream.plan.direction.sends());
         if let (Some(transport), false) = (&mut self.transport, sent)
             && chosen.is_some_and(|(stream, _)| stream.direction.sends())
@@ -314,12 +318,14 @@ impl MediaSession {
         }
     }
 
-    fn set_transport(&mut self, now: Instant, plan: Option<&TransportPlan>) {
+    /// True when a stream that goes on needs a new SSRC.
+    fn set_transport(&mut self, now: Instant, plan: Option<&TransportPlan>) -> bool {
         match (&mut self.transport, plan) {
-            (Some(transport), Some(plan)) => transport.set_plan(now, plan),
+            (Some(transport), Some(plan)) => return transport.set_plan(now, plan),
             (transport, Some(plan)) => *transport = Some(MediaTransport::new(now, plan, self.settings.dscp)),
             (transport, None) => *transport = None,
         }
+        false
     }
 
     fn set_stream(&mut self, turn: &mut Turn<'_>, plan: StreamPlan) -> Result<(), CodecError> {

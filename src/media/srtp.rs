@@ -68,18 +68,24 @@ impl Srtp {
     }
 
     /// Takes over the keys of a later exchange. A direction whose key stays goes on where it is, ROC and all; a new key
-    /// starts at ROC 0 (RFC 4568 §7.1.4).
-    pub fn set_keys(&mut self, now: Instant, keys: &SdesKeys) {
+    /// starts at ROC 0. True when the sending key is new: what is sent from now on must have a new SSRC. The key may
+    /// have been used before, and then its key stream would repeat (RFC 3711 §9.1); and of the ROC of an SSRC that stays
+    /// some think that it goes on (§3.3.1), others that it starts anew.
+    pub fn set_keys(&mut self, now: Instant, keys: &SdesKeys) -> bool {
         let same_suite = keys.suite == self.keys.suite;
-        if !same_suite || keys.send != self.keys.send {
+        let new_sender = !same_suite || keys.send != self.keys.send;
+        if new_sender {
             self.sender = Sender::new(Master { suite: keys.suite, key: &keys.send });
         }
-        if !same_suite || keys.receive != self.keys.receive || keys.mki != self.keys.mki {
+        if !same_suite || keys.receive != self.keys.receive {
             let receiver = Receiver::new(Master { suite: keys.suite, key: &keys.receive }, keys.mki);
             let before = std::mem::replace(&mut self.receiver, receiver);
             self.before = Some((before, now + OLD_KEYS));
         }
+        // No tag covers the identifier: another one is no reason to forget what has come under the key.
+        self.receiver.mki = keys.mki;
         self.keys = keys.clone();
+        new_sender
     }
 
     /// How packets are protected.
@@ -236,8 +242,16 @@ impl Receiver {
     }
 
     fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<Opened, Refused> {
+        self.without_mki(packet, self.keys.rtp.rtp_trailer(), Self::open_rtp)
+    }
+
+    fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, Refused> {
+        self.without_mki(packet, self.keys.rtcp.rtcp_trailer(), Self::open_rtcp)
+    }
+
+    /// Opens the first `length` bytes of `packet`.
+    fn open_rtp(&mut self, packet: &mut [u8], length: usize) -> Result<Opened, Refused> {
         let header = Header::of(packet).ok_or(Refused::Forged)?;
-        let length = self.without_mki(packet, self.keys.rtp.rtp_trailer()).ok_or(Refused::Forged)?;
         let known = self.streams.iter().position(|stream| stream.ssrc == header.ssrc);
         let window = known.and_then(|at| self.streams.get(at)).map_or_else(Window::default, |stream| stream.sound);
         let likely = window.guess(header.seq);
@@ -269,9 +283,8 @@ impl Receiver {
         Err(refused)
     }
 
-    fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, Refused> {
+    fn open_rtcp(&mut self, packet: &mut [u8], length: usize) -> Result<usize, Refused> {
         let ssrc = control_ssrc(packet).ok_or(Refused::Forged)?;
-        let length = self.without_mki(packet, self.keys.rtcp.rtcp_trailer()).ok_or(Refused::Forged)?;
         let index = self.keys.rtcp.rtcp_index(packet, length).ok_or(Refused::Forged)?;
         let known = self.streams.iter().position(|stream| stream.ssrc == ssrc);
         let window = known.and_then(|at| self.streams.get(at)).map_or_else(Window::default, |stream| stream.control);
@@ -292,17 +305,26 @@ impl Receiver {
         self.streams.get_mut(known?)
     }
 
-    /// Takes the key identifier out, which stands before the `trailer` bytes that end the packet (RFC 3711 §3.1); the
-    /// length without it.
-    fn without_mki(&self, packet: &mut [u8], trailer: usize) -> Option<usize> {
-        let Some(mki) = self.mki else { return Some(packet.len()) };
-        let tag_at = packet.len().checked_sub(trailer)?;
-        let at = tag_at.checked_sub(mki.len())?;
-        if mki.is(packet.get(at..tag_at)?) {
-            packet.copy_within(tag_at.., at);
-            return Some(packet.len() - mki.len());
+    /// Opens a packet without its key identifier, which stands before the `trailer` bytes that end it (RFC 3711 §3.1)
+    /// and goes behind them; back to its place if the packet is not opened.
+    fn without_mki<T>(
+        &mut self,
+        packet: &mut [u8],
+        trailer: usize,
+        open: fn(&mut Self, &mut [u8], usize) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        let Some(mki) = self.mki else { return open(self, packet, packet.len()) };
+        let length = packet.len().checked_sub(mki.len()).ok_or(Refused::Forged)?;
+        let at = length.checked_sub(trailer).ok_or(Refused::Forged)?;
+        if !packet.get(at..at + mki.len()).is_some_and(|bytes| mki.is(bytes)) {
+            return Err(Refused::Forged);
         }
-        None
+        packet[at..].rotate_left(mki.len());
+        let opened = open(self, packet, length);
+        if opened.is_err() {
+            packet[at..].rotate_right(mki.len());
+        }
+        opened
     }
 }
 

@@ -74,15 +74,19 @@ impl MediaTransport {
         }
     }
 
-    /// Takes over a later plan. An unchanged address keeps its lock.
-    pub(super) fn set_plan(&mut self, now: Instant, plan: &TransportPlan) {
+    /// Takes over a later plan. An unchanged address keeps its lock. True when what is sent from now on needs a new SSRC:
+    /// see [`Srtp::set_keys`].
+    pub(super) fn set_plan(&mut self, now: Instant, plan: &TransportPlan) -> bool {
         self.lease = plan.lease;
-        match (&mut self.srtp, keys_of(plan)) {
+        let new_sender = match (&mut self.srtp, keys_of(plan)) {
             (Some(srtp), Some(keys)) => srtp.set_keys(now, keys),
-            (srtp, keys) => *srtp = keys.map(|keys| Box::new(Srtp::new(keys))),
-        }
+            (srtp, keys) => {
+                *srtp = keys.map(|keys| Box::new(Srtp::new(keys)));
+                srtp.is_some()
+            }
+        };
         if plan.remote == self.remote {
-            return;
+            return new_sender;
         }
         // A hold by c=0.0.0.0 and back leaves the peer where it was.
         if plan.remote != Remote::None {
@@ -92,6 +96,7 @@ impl MediaTransport {
             self.heard = None;
         }
         self.remote = plan.remote;
+        new_sender
     }
 
     /// Sending begins, or begins again after a hold: the peer gets its time to answer anew.

@@ -53,8 +53,7 @@ impl Outgoing {
             dtmf_type: plan.dtmf,
             ptime,
             ssrc: rng.u32(),
-            // Below half of its range: a receiver of SRTP that misses the first packets still knows the rollover counter.
-            seq: rng.u32() as u16 & 0x7FFF,
+            seq: first_seq(rng),
             timestamp: rng.u32(),
             frame: vec![0; frame_samples(spec, ptime)],
             filled: 0,
@@ -209,9 +208,10 @@ impl Outgoing {
         ((self.packets - self.since_ssrc.0) as u32, (self.octets - self.since_ssrc.1) as u32)
     }
 
-    /// Takes another SSRC (RFC 3550 §8.2: somebody else uses ours).
+    /// Takes another SSRC (RFC 3550 §8.2: somebody else uses ours; or the SRTP key is new).
     pub(super) fn change_ssrc(&mut self, rng: &mut Rng) {
         self.ssrc = rng.u32();
+        self.seq = first_seq(rng);
         self.since_ssrc = (self.packets, self.octets);
         self.marker = true;
     }
@@ -259,6 +259,11 @@ impl Outgoing {
     fn units(&self, duration: Duration) -> u32 {
         units(duration, self.spec.clock_rate)
     }
+}
+
+/// Below half of its range: a receiver of SRTP that misses the first packets still knows the rollover counter.
+fn first_seq(rng: &mut Rng) -> u16 {
+    rng.u32() as u16 & 0x7FFF
 }
 
 fn units(duration: Duration, clock_rate: u32) -> u32 {

@@ -319,6 +319,46 @@ fn a_key_identifier_is_taken_out_where_it_stands() {
     }
 }
 
+fn mki(line: &str) -> Option<Mki> {
+    let key = MasterKey::random(Suite::AesCm128Sha1Tag80, &mut Rng::new([3; 32]));
+    let clear = crate::sdp::crypto::CryptoLine { tag: 1, suite: Suite::AesCm128Sha1Tag80, key, mki: None };
+    crate::sdp::crypto::CryptoLine::parse(&format!("{}|{line}", clear.encode())).unwrap().mki
+}
+
+/// A protected packet with this key identifier before its tag of 80 bits.
+fn with_mki(secret: &[u8], mki: [u8; 2]) -> Vec<u8> {
+    let (packet, tag) = secret.split_at(secret.len() - 10);
+    [packet, &mki, tag].concat()
+}
+
+#[test]
+fn a_packet_with_a_key_identifier_that_is_not_opened_stays_as_it_came() {
+    let (mut near, far) = pair(Suite::AesCm128Sha1Tag80);
+    let mut far = Srtp::new(&SdesKeys { mki: mki("7:2"), ..far.keys });
+    let secret = with_mki(&sealed(&mut near, &rtp(1, 1)), [0, 7]);
+    let mut forged = secret.clone();
+    forged[20] ^= 1;
+    let before = forged.clone();
+    assert_eq!(far.unprotect_rtp(NOW, &mut forged), Err(Refused::Forged));
+    assert_eq!(forged, before);
+    // The peer gives its next key the same identifier: the key before must get the packet whole.
+    let receive = MasterKey::random(Suite::AesCm128Sha1Tag80, &mut Rng::new([9; 32]));
+    far.set_keys(NOW, &SdesKeys { receive, ..far.keys.clone() });
+    assert_eq!(opened(&mut far, &secret), Ok(rtp(1, 1)));
+}
+
+#[test]
+fn another_key_identifier_for_the_same_key_opens_no_door_to_replay() {
+    let (mut near, far) = pair(Suite::AesCm128Sha1Tag80);
+    let mut far = Srtp::new(&SdesKeys { mki: mki("7:2"), ..far.keys });
+    let secret = sealed(&mut near, &rtp(1, 1));
+    assert_eq!(opened(&mut far, &with_mki(&secret, [0, 7])), Ok(rtp(1, 1)));
+    far.set_keys(NOW, &SdesKeys { mki: mki("8:2"), ..far.keys.clone() });
+    // No tag covers the identifier.
+    assert_eq!(opened(&mut far, &with_mki(&secret, [0, 8])), Err(Refused::Replayed));
+    assert_eq!(opened(&mut far, &with_mki(&sealed(&mut near, &rtp(1, 2)), [0, 8])), Ok(rtp(1, 2)));
+}
+
 #[test]
 fn no_length_makes_opening_panic() {
     for suite in Suite::ALL {

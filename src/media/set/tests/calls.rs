@@ -182,6 +182,37 @@ fn resuming_continues_the_numbers_and_lets_the_timestamp_catch_up() {
     assert_eq!(net.stats(2).lost, 0);
 }
 
+/// RFC 3711 §9.1: no key meets the same SSRC and number twice.
+#[test]
+fn a_new_key_of_ours_comes_with_a_new_ssrc_and_an_old_one_keeps_its_own() {
+    use crate::sdp::plan::{MasterKey, SdesKeys, Suite};
+    let keys = |send: u8| {
+        let suite = Suite::AesCm128Sha1Tag80;
+        let key = |seed| MasterKey::random(suite, &mut Rng::new([seed; 32]));
+        Protection::Sdes(Box::new(SdesKeys { suite, send: key(send), receive: key(100), mki: None }))
+    };
+    let mut net = Net::new(1);
+    let mut first = Vec::new();
+    for (n, protection) in [keys(1), keys(1), keys(2), Protection::None, keys(2), keys(1)].into_iter().enumerate() {
+        let mut next = plan(1, 9, &pcmu());
+        next.transports[0].protection = protection;
+        match n {
+            0 => net.open(1, next, local(AudioSource::Silence)),
+            _ => net.command(1, MediaCommand::SetPlan(next)),
+        }
+        let before = net.sent.len();
+        net.run(ms(200));
+        let packets = net.sent[before..].iter().filter(|(_, to, _)| to.socket.0 == 2);
+        let packets: Vec<_> = packets.map(|(_, _, bytes)| RtpPacket::parse_opaque(bytes).expect("RTP")).collect();
+        assert!(packets.len() >= 9 && packets.iter().all(|packet| packet.ssrc == packets[0].ssrc), "{n}");
+        first.push((packets[0].ssrc, packets[0].seq));
+    }
+    let same: Vec<_> = first.windows(2).map(|pair| pair[0].0 == pair[1].0).collect();
+    assert_eq!(same, [true, false, true, false, false]);
+    // Whoever misses the first packets of an SSRC still knows its rollover counter.
+    assert!(first.iter().all(|(_, seq)| *seq < 0x8000 + 100), "{first:?}");
+}
+
 #[test]
 fn muting_sends_silence_at_the_same_pace() {
     let mut net = Net::new(2);
