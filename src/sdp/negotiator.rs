@@ -141,6 +141,7 @@ impl Negotiator {
             return Err(NegotiationError::NothingToOffer);
         }
         let encryption = self.keys.policy(wish.encryption);
+        self.keys.set_address(wish.lease.rtp_addr);
         let (protocol, crypto) = match encryption {
             MediaEncryption::Off => ("RTP/AVP", Vec::new()),
             MediaEncryption::Preferred => ("RTP/AVP", self.keys.lines(&wish.capabilities.suites)),
@@ -217,6 +218,7 @@ impl Negotiator {
             None => (Vec::new(), Protection::None),
             Some(theirs) => {
                 let no_keys = || NegotiationError::NoCommonSuite { theirs: Vec::new() };
+                self.keys.set_address(wish.lease.rtp_addr);
                 let ours = self.keys.answer(&theirs).ok_or_else(no_keys)?;
                 (vec![ours.clone()], keys::sdes(&ours, theirs))
             }

@@ -7,6 +7,7 @@ use super::super::plan::Protection;
 use super::super::session::{Attribute, Media};
 use crate::rng::Rng;
 use std::fmt;
+use std::net::SocketAddr;
 use zeroize::Zeroizing;
 
 /// Where keys come from, and those that were announced.
@@ -18,6 +19,8 @@ pub(super) struct KeyRing {
     ours: Vec<(Suite, MasterKey)>,
     /// What both sides agreed on.
     in_force: Option<SdesKeys>,
+    /// Where our media is since the last offer or answer.
+    address: Option<SocketAddr>,
 }
 
 impl KeyRing {
@@ -36,14 +39,27 @@ impl KeyRing {
     /// Every later offer and answer has keys that nobody has seen.
     pub(super) fn renew(&mut self) {
         self.ours.clear();
+        self.in_force = None;
     }
 
-    /// The exchange is done.
+    /// Before an offer or answer: our media is at `address`. At another one than before every key is new, for the peer
+    /// cannot know whether we still have the counters of the old ones (RFC 4568 §7.1.4).
+    pub(super) fn set_address(&mut self, address: SocketAddr) {
+        if self.address.replace(address).is_some_and(|before| before != address) {
+            self.renew();
+        }
+    }
+
+    /// The exchange is done. A key of ours that is given up by it never comes back: its counters are gone, and its key
+    /// stream would begin again (RFC 3711 §9.1).
     pub(super) fn settle(&mut self, protection: &Protection) {
-        self.in_force = match protection {
+        let now = match protection {
             Protection::None => None,
             Protection::Sdes(keys) => Some((**keys).clone()),
         };
+        if let Some(before) = std::mem::replace(&mut self.in_force, now) {
+            self.ours.retain(|(_, key)| *key != before.send);
+        }
         if let Some(SdesKeys { suite, send, .. }) = &self.in_force {
             self.ours.retain(|(known, _)| known != suite);
             self.ours.push((*suite, send.clone()));

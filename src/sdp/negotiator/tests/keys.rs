@@ -1,6 +1,6 @@
 //! Which calls are encrypted, and with which keys (RFC 4568; threats D3).
 
-use super::super::super::crypto::Suite;
+use super::super::super::crypto::{MasterKey, Suite};
 use super::super::super::plan::SdesKeys;
 use super::*;
 use MediaEncryption::{Off, Preferred, Required};
@@ -119,6 +119,53 @@ fn a_peer_with_a_new_key_gets_a_new_one_of_ours() {
     assert_ne!(second.send, first.send);
     assert_ne!(second.receive, first.receive);
     assert_eq!(keys(&far).map(|keys| &keys.send), Some(&second.receive));
+}
+
+/// The key of each suite in an offer.
+fn offered(a: &mut Negotiator, wish: &Wish<'_>) -> Vec<(Suite, MasterKey)> {
+    let offer = a.offer(wish).expect("stable");
+    let lines = offer.media[0].attributes_named("crypto").map(|line| CryptoLine::parse(line).expect("ours"));
+    lines.map(|line| (line.suite, line.key)).collect()
+}
+
+/// Its counters are gone with it, so its key stream would begin again (RFC 3711 §9.1; threats D7).
+#[test]
+fn a_key_that_was_given_up_is_never_offered_again() {
+    let pcmu = with(&["pcmu"]);
+    let wish = ours(&pcmu, Preferred);
+    let one = Capabilities { suites: vec![Suite::AesCm128Sha1Tag80], ..with(&["pcmu"]) };
+    for (case, answerer) in [("another suite", theirs(&one, Preferred)), ("in the clear", theirs(&pcmu, Off))] {
+        let mut both = pair();
+        let (near, _) = exchange(&mut both, &wish, &theirs(&pcmu, Preferred)).expect("common");
+        let first = keys(&near).expect("encrypted").send.clone();
+        let (near, _) = exchange(&mut both, &wish, &answerer).expect("common");
+        let second = keys(&near).map(|keys| keys.send.clone());
+        assert_ne!(second, Some(first.clone()), "{case}");
+        let lines = offered(&mut both.0, &wish);
+        assert!(lines.iter().all(|(_, key)| *key != first), "{case}");
+        assert!(second.is_none_or(|second| lines.iter().any(|(_, key)| *key == second)), "{case}: what holds stays");
+    }
+}
+
+/// RFC 4568 §7.1.4.
+#[test]
+fn from_another_address_every_key_is_new() {
+    let pcmu = with(&["pcmu"]);
+    let (wish, peers) = (ours(&pcmu, Preferred), theirs(&pcmu, Preferred));
+    let moved = Wish { lease: lease("198.51.100.1:4000"), ..ours(&pcmu, Preferred) };
+    let mut both = pair();
+    let (near, _) = exchange(&mut both, &wish, &peers).expect("common");
+    let first = keys(&near).expect("encrypted").clone();
+    // We offer from there,
+    let (mut a, mut b) = both.clone();
+    assert!(offered(&mut a, &moved).iter().all(|(_, key)| *key != first.send));
+    // or answer from there.
+    let (mut a, offer) = (both.0, b.offer(&peers).expect("stable"));
+    a.handle_offer(offer).expect("stable");
+    let (_, plan) = a.answer(&moved).expect("common");
+    let second = keys(&plan).expect("encrypted");
+    assert_eq!(second.receive, first.receive, "its key is the same");
+    assert_ne!(second.send, first.send);
 }
 
 /// Threats D3: what an answer may do to an offer that requires encryption.
