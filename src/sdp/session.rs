@@ -61,8 +61,8 @@ pub struct Connection {
     pub suffix: Option<String>,
 }
 
-/// An a= line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An a= line. Its [`fmt::Debug`] leaves out keys.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// What stands before the colon.
     pub name: String,
@@ -175,6 +175,13 @@ impl Attribute {
 
     fn text(&self) -> &str {
         self.value.as_deref().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = if self.is("crypto") { Some("***") } else { self.value.as_deref() };
+        f.debug_struct("Attribute").field("name", &self.name).field("value", &value).finish()
     }
 }
 

@@ -61,4 +61,10 @@ fn broken_lines_are_refused() {
 fn keys_do_not_show_themselves() {
     let text = format!("{:?}", line("").unwrap());
     assert!(!text.contains("d0Rm") && text.contains("***"), "{text}");
+    // Nor do the descriptions that they travel in.
+    let sdp = format!(
+        "v=0\no=- 7 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=0 0\nm=audio 5000 RTP/SAVP 0\na=ptime:20\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\n"
+    );
+    let text = format!("{:?}", crate::sdp::Sdp::parse(sdp.as_bytes()).unwrap());
+    assert!(!text.contains("d0Rm") && text.contains("\"ptime\""), "{text}");
 }
