@@ -229,8 +229,8 @@ impl ExtensionCall {
     fn refresh(&mut self, desk: &mut Desk<'_, '_>) {
         let Some(lease) = desk.seats.lease(self.call) else { return };
         let capabilities = &desk.config.capabilities;
-        let is_secure = |sdp: &Sdp| sdp.media.iter().any(|media| media.protocol.contains("SAVP"));
-        let encryption = match self.negotiator.remote().is_some_and(is_secure) {
+        // Keys may stand beside RTP/AVP as well: what counts is what was agreed (threats D3).
+        let encryption = match self.negotiator.is_encrypted() {
             true => MediaEncryption::Required,
             false => MediaEncryption::Off,
         };

@@ -103,6 +103,11 @@ impl Negotiator {
         self.keys.renew();
     }
 
+    /// Whether sound is encrypted by what was agreed last.
+    pub const fn is_encrypted(&self) -> bool {
+        self.keys.is_in_force()
+    }
+
     /// Our description in force.
     pub const fn local(&self) -> Option<&Sdp> {
         self.local.as_ref()

@@ -22,6 +22,29 @@ fn opened(lab: &Lab) -> (MediaId, AudioSource) {
     }
 }
 
+/// Threats D3: whatever the profile that the caller's keys came with.
+#[test]
+fn a_refresh_of_an_encrypted_echo_leaves_it_encrypted() {
+    let key = "a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n";
+    for profile in ["RTP/AVP", "RTP/SAVP"] {
+        let (mut lab, mut alice) = (Lab::new(), alice());
+        let mut invite = alice.invite("sip:600@pbx.example");
+        invite.body = format!("{}{key}", OFFER.replace("RTP/AVP", profile)).into();
+        invite.headers.push(HeaderName::SUPPORTED, "timer");
+        invite.headers.push(HeaderName::SESSION_EXPIRES, "120;refresher=uas");
+        let invite = alice.ask(&mut lab, invite);
+        let ok = lab.response(&alice);
+        let answer = body(&ok.body);
+        let (_, ours) = answer.split_once("AES_CM_128_HMAC_SHA1_80 inline:").expect("a key of the PBX");
+        let ours = ours.lines().next().expect("a key");
+        alice.ack(&mut lab, &invite, &ok);
+        lab.advance(Duration::from_secs(61));
+        let refresh = body(&lab.request(&alice).body);
+        assert!(refresh.contains(&format!("m=audio 10000 {profile} ")), "{refresh}");
+        assert!(refresh.contains(ours), "{refresh}");
+    }
+}
+
 #[test]
 fn echo_answers_opens_an_echo_and_closes_it_after_the_bye() {
     let (mut lab, mut alice) = (Lab::new(), alice());

@@ -42,6 +42,11 @@ impl KeyRing {
         self.in_force = None;
     }
 
+    /// Whether both sides have agreed on keys.
+    pub(super) const fn is_in_force(&self) -> bool {
+        self.in_force.is_some()
+    }
+
     /// Before an offer or answer: our media is at `address`. At another one than before every key is new, for the peer
     /// cannot know whether we still have the counters of the old ones (RFC 4568 §7.1.4).
     pub(super) fn set_address(&mut self, address: SocketAddr) {
