@@ -242,6 +242,29 @@ pub enum Event {
         display: Option<String>,
         /// The request-URI.
         to: String,
+        /// What else is known of the caller.
+        #[serde(flatten)]
+        caller: Box<CallerInfo>,
+    },
+    /// A call to us was sent on to somebody else (302).
+    #[serde(rename = "call.forwarded")]
+    CallForwarded {
+        /// The call that rang here; `None` when it never did.
+        call: Option<CallHandle>,
+        /// Who called.
+        from: String,
+        /// To whom it was sent.
+        to: String,
+        /// `unconditional`, `user-busy` or `no-answer`.
+        reason: String,
+    },
+    /// The far end is somebody else than before, as our server says (RFC 5876).
+    #[serde(rename = "call.identity")]
+    CallIdentity {
+        /// Which call.
+        call: CallHandle,
+        /// Name and address.
+        identity: String,
     },
     /// 18x: the far end rings (or early media comes).
     #[serde(rename = "call.ringing")]
@@ -348,6 +371,8 @@ pub enum Event {
         code: Option<u16>,
         /// Why, when it did not end normally.
         failure: Option<Failure>,
+        /// What the far end says about it (Reason, RFC 3326).
+        reason: Option<String>,
         /// Milliseconds from answer to end; `None` when it was never answered.
         duration_ms: Option<u64>,
         /// Last figures of its sound.
@@ -424,6 +449,32 @@ pub enum Event {
     /// Everything is shut down.
     #[serde(rename = "stopped")]
     Stopped,
+}
+
+/// What a call says of its caller beyond From. Only the account's own server is believed, but for `user_to_user`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CallerInfo {
+    /// Who it is (P-Asserted-Identity, RFC 3325).
+    pub identity: Option<String>,
+    /// The caller wants not to be known to others (Privacy, RFC 3323).
+    pub private: bool,
+    /// Who has forwarded it, the latest first (Diversion, RFC 5806; History-Info, RFC 7044).
+    pub diverted: Vec<Diverted>,
+    /// How it should ring (Alert-Info); nothing is fetched.
+    pub alert_info: Option<String>,
+    /// About the caller (Call-Info); nothing is fetched.
+    pub call_info: Option<String>,
+    /// What the caller sends along (User-to-User, RFC 7433); from anybody.
+    pub user_to_user: Option<String>,
+}
+
+/// One who has forwarded a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diverted {
+    /// Name and address.
+    pub by: String,
+    /// Why: `unconditional`, `user-busy`, `no-answer` …
+    pub reason: Option<String>,
 }
 
 /// How far a transfer is that we asked for.
@@ -577,6 +628,8 @@ pub struct CallSummary {
     pub state: String,
     /// True when they called us.
     pub incoming: bool,
+    /// Who the far end is, as our server says.
+    pub identity: Option<String>,
     /// The SRTP suite; `None` while the sound is not encrypted.
     pub srtp: Option<String>,
     /// Who could listen besides the two ends; `None` in a PBX, which passes packets on as they are.

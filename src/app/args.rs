@@ -140,6 +140,12 @@ pub struct Call {
     /// Send these digits once the call is answered; `,` waits half a second
     #[arg(long, value_name = "DIGITS", value_parser = digits)]
     pub dtmf: Option<String>,
+    /// Do not tell the callee who you are (config: call.privacy)
+    #[arg(long)]
+    pub privacy: bool,
+    /// Send this text along with the call (config: call.user_to_user)
+    #[arg(long, value_name = "TEXT")]
+    pub uui: Option<String>,
     /// Hand the call over to this number or address once it is answered
     #[arg(long, value_name = "TARGET")]
     pub transfer: Option<String>,
@@ -336,6 +342,12 @@ impl Cli {
                 media_timeout = call.media_timeout.as_deref();
                 if let Some(time) = &call.timeout {
                     o.set("call.answer_timeout", time, "--timeout");
+                }
+                if call.privacy {
+                    o.set("call.privacy", "true", "--privacy");
+                }
+                if let Some(text) = &call.uui {
+                    o.set("call.user_to_user", text, "--uui");
                 }
             }
             Command::Listen(listen) => {

@@ -108,6 +108,7 @@ mod tests {
             by: EndedBy::Remote,
             code: Some(486),
             failure: Some(Failure::new("call.busy").with_status(486, "Busy Here")),
+            reason: None,
             duration_ms: None,
             stats: None,
         };
@@ -141,6 +142,7 @@ mod tests {
             from: "sip:x\u{1b}[2J@y".into(),
             display: Some(format!("\u{202e}{}\r\n", "A".repeat(65_536))),
             to: "sip:me".into(),
+            caller: Box::default(),
         };
         let text = event(&hostile, "T", &[], &Facts::new());
         let value: Value = serde_json::from_str(&text).unwrap();

@@ -54,6 +54,8 @@ struct Seen {
     told: Instant,
     /// It was placed in place of another one, as the far end of that one wished.
     moved_here: bool,
+    /// It was sent on to somebody else.
+    forwarded: bool,
 }
 
 /// One run.
@@ -279,6 +281,7 @@ impl Seen {
             hang_up_at: None,
             told: now,
             moved_here: false,
+            forwarded: false,
         }
     }
 }

@@ -71,10 +71,14 @@ pub(crate) fn ua(config: &Config) -> Result<UaConfig, Failure> {
             answer_timeout: config.call.answer_timeout,
             media_timeout: some(config.call.media_timeout),
             do_not_disturb: config.call.do_not_disturb,
+            do_not_disturb_code: config.call.do_not_disturb_code,
+            forward: config.call.forward.clone(),
+            redirects: config.call.redirects,
+            privacy: config.call.privacy,
+            user_to_user: config.call.user_to_user.clone(),
             transfer_policy: config.call.transfer_policy,
             auto_answer: None,
             rules: rules(config),
-            ..CallConfig::default()
         },
         limits: limits(&config.limits),
         accept_any: config.network.accept_any,
@@ -148,6 +152,7 @@ fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure>
         auto_answer: account.auto_answer,
         contact_rewrite: account.contact_rewrite,
         outbound: account.outbound,
+        auto_answer_from: account.auto_answer_from.clone(),
         ..AccountConfig::new(&account.name, aor, registrar)
     })
 }

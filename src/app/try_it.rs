@@ -156,6 +156,7 @@ fn account(server: &str, password: crate::secret::Secret, config: &Config) -> Ac
         tls: super::config::Tls::default(),
         proxy: None,
         auto_answer: None,
+        auto_answer_from: Vec::new(),
         audio: config.audio.clone(),
         encryption: config.call.encryption,
         contact_rewrite: true,

@@ -16,6 +16,10 @@ pub mod tls {}
 #[doc = include_str!("commands.md")]
 pub mod commands {}
 
+/// What becomes of calls that come.
+#[doc = include_str!("incoming.md")]
+pub mod incoming {}
+
 /// Handing calls over.
 #[doc = include_str!("transfer.md")]
 pub mod transfer {}

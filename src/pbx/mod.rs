@@ -125,6 +125,7 @@ impl Pbx {
             peer: state.call_id().to_owned(),
             state: state.state().to_owned(),
             incoming: state.state() == "incoming",
+            identity: None,
             srtp: None,
             audible_to: None,
             transport: None,

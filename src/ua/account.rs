@@ -4,6 +4,8 @@ pub use super::call::{Reliable, Rules};
 pub use crate::sdp::{Capabilities, MediaEncryption};
 pub use crate::sip::auth::Credentials;
 
+use super::forward::Forward;
+
 use crate::api::AudioRoute;
 use crate::engine::Protocol;
 use crate::media::command::MediaSettings;
@@ -75,6 +77,8 @@ pub struct AccountConfig {
     pub contact_rewrite: bool,
     /// Registers a flow (RFC 5626); needs [`UaConfig::instance`].
     pub outbound: bool,
+    /// Callers whose wish to be answered at once is followed (Answer-Mode, answer-after): numbers, `user@host`, `*` for all.
+    pub auto_answer_from: Vec<String>,
 }
 
 impl AccountConfig {
@@ -95,6 +99,7 @@ impl AccountConfig {
             auto_answer: None,
             contact_rewrite: true,
             outbound: true,
+            auto_answer_from: Vec::new(),
         }
     }
 }
@@ -140,8 +145,16 @@ pub struct CallConfig {
     pub answer_timeout: Duration,
     /// Nothing heard for so long ends a call; `None` never does.
     pub media_timeout: Option<Duration>,
-    /// Incoming calls are refused (480) without ringing.
+    /// Incoming calls are refused without ringing.
     pub do_not_disturb: bool,
+    /// By this status, 400 to 699.
+    pub do_not_disturb_code: u16,
+    /// Where calls are sent on to.
+    pub forward: Forward,
+    /// Who we are is kept from the callee (Privacy: id, RFC 3325).
+    pub privacy: bool,
+    /// Sent along with every call of ours (User-to-User, RFC 7433).
+    pub user_to_user: Option<String>,
     /// Incoming calls that belong to no account are answered by themselves after this delay.
     pub auto_answer: Option<Duration>,
     /// Extensions of SIP that calls use.
@@ -172,6 +185,10 @@ impl Default for CallConfig {
             answer_timeout: Duration::from_secs(120),
             media_timeout: Some(Duration::from_secs(60)),
             do_not_disturb: false,
+            do_not_disturb_code: 480,
+            forward: Forward::default(),
+            privacy: false,
+            user_to_user: None,
             auto_answer: None,
             rules: Rules::default(),
             redirects: 5,

@@ -20,6 +20,7 @@ mod incoming;
 mod info;
 mod leg;
 mod outgoing;
+mod reason;
 mod redirect;
 mod reliable;
 mod replace;
@@ -36,6 +37,7 @@ pub use api::{
 };
 pub use calls::{Calls, Core};
 pub(crate) use outgoing::secure_hop;
+pub use reason::Reason;
 pub use replace::Replaced;
 pub(crate) use rules::lists;
 pub use rules::{LEAST_MIN_SE, Reliable, Rules};
@@ -92,8 +94,12 @@ pub struct Call {
     /// Dialogs that have ended, or never were wanted, kept to acknowledge repeated 2xx.
     strays: Vec<Leg>,
     transfers: Transfers,
-    /// What our BYE or CANCEL says (RFC 3326).
+    /// What our BYE says (RFC 3326).
     reason: Option<String>,
+    /// What the peer's BYE, CANCEL or refusal says.
+    peer_reason: Option<Reason>,
+    /// Who its server says the peer is (RFC 3325, RFC 5876), as the last message named it.
+    identity: Option<NameAddr>,
 }
 
 #[derive(Debug)]
@@ -178,6 +184,22 @@ impl Call {
             && self.byes.is_empty()
             && self.strays.iter().all(Leg::is_idle)
             && self.transfers.is_idle()
+    }
+
+    /// Who the peer is now, as far as its server is believed (RFC 3325, RFC 5876): only where the account's own server
+    /// stands between us.
+    pub fn identity(&self) -> Option<&NameAddr> {
+        self.identity.as_ref().filter(|_| self.login.is_some())
+    }
+
+    /// Takes what a message says of the peer: P-Asserted-Identity, or a From that is not the one that was `known` (RFC 4916).
+    fn note_identity(&mut self, headers: &Headers, known: Option<&Uri>) {
+        let asserted =
+            headers.addresses(&HeaderName::P_ASSERTED_IDENTITY).ok().and_then(|list| list.into_iter().next());
+        let changed = || headers.from().ok().filter(|from| known.is_some_and(|known| !from.uri.same_as(known)));
+        if let Some(who) = asserted.or_else(changed) {
+            self.identity = Some(NameAddr { params: crate::sip::message::Params::new(), ..who });
+        }
     }
 
     fn next_offer(&mut self) -> OfferId {
@@ -317,6 +339,7 @@ impl Call {
             CallCommand::Refuse { id, status } => self.refuse_offer(now, cx, id, status),
             CallCommand::Reject { status } => self.reject(now, cx, status),
             CallCommand::HangUp => self.hang_up(now, cx),
+            CallCommand::Redirect { headers } => self.redirect(now, cx, headers),
             CallCommand::Leave { reason } => {
                 self.reason = Some(reason);
                 self.hang_up(now, cx)
@@ -351,7 +374,7 @@ impl Call {
             State::Answered(mut answered) => {
                 answered.leave();
                 self.state = State::Answered(answered);
-                cx.emit(CallEvent::Ended(Ending { by: EndedBy::Local, cause: EndCause::HungUp }));
+                cx.emit(CallEvent::Ended(Ending { by: EndedBy::Local, cause: EndCause::HungUp, reason: None }));
             }
             State::Established(session) => {
                 self.leave_session(now, cx, *session);
@@ -383,7 +406,8 @@ impl Call {
     /// Tells the owner; what is left are open transactions.
     fn end(&mut self, cx: &mut Cx<'_, '_>, by: EndedBy, cause: EndCause) {
         self.state = State::Closing;
-        cx.emit(CallEvent::Ended(Ending { by, cause }));
+        let reason = self.peer_reason.take();
+        cx.emit(CallEvent::Ended(Ending { by, cause, reason }));
     }
 
     fn handle_timeout(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {

@@ -118,8 +118,8 @@ impl Ua {
 
     /// Places a call.
     pub(super) fn place(&mut self, now: Instant, placing: Placing) -> CallHandle {
-        let Placing { uri, shown, account: id, audio, headers, instead_of } = placing;
-        let from = self.identity(id);
+        let Placing { uri, shown, account: id, audio, mut headers, instead_of } = placing;
+        let mut from = self.identity(id);
         let config = id.and_then(|id| self.account(id));
         let mut about = About { server: host(&uri), peer: Some(shown), ..About::default() };
         let (next_hop, ours) = match config {
@@ -128,6 +128,18 @@ impl Ua {
         };
         if let Some(config) = config.filter(|_| ours) {
             about = About { peer: about.peer, ..super::registration::about(config) };
+        }
+        headers.push((HeaderName::SUPPORTED, "replaces, norefersub".to_owned()));
+        if self.config.call.privacy {
+            // The server knows us by its own header; the callee is told nothing (RFC 3325 §9.3).
+            if ours {
+                headers.push((HeaderName::P_PREFERRED_IDENTITY, from.to_string()));
+            }
+            headers.push((HeaderName::PRIVACY, "id".to_owned()));
+            from = self.identity(None).with_display("Anonymous");
+        }
+        if let Some(text) = &self.config.call.user_to_user {
+            headers.push((HeaderName::USER_TO_USER, super::caller::to_user(text)));
         }
         let dial = Dial {
             target: uri.clone(),

@@ -214,6 +214,9 @@ impl About {
     pub(super) fn ending(&self, ending: &Ending) -> Option<Failure> {
         let failure = match &ending.cause {
             EndCause::HungUp | EndCause::Refused(_) => return None,
+            EndCause::CallerGone if ending.reason.as_ref().is_some_and(|reason| reason.elsewhere) => {
+                self.failure("call.answered-elsewhere")
+            }
             EndCause::Cancelled | EndCause::CallerGone => self.failure("call.cancelled"),
             EndCause::Rejected { response, .. } => self.refused_call(response),
             EndCause::NoAnswer { after } => self.failure("call.no-answer").with("seconds", after.as_secs().to_string()),
@@ -254,7 +257,7 @@ fn describe(mut failure: Failure, certificate: &PeerCertificate) -> Failure {
 }
 
 /// Text from the network without control characters, cut to what a line can hold.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .take(200)
         .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })

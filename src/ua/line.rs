@@ -10,7 +10,8 @@ use super::account::AudioConfig;
 use super::call::{LegId, OfferId};
 use super::changes::Changes;
 use super::failure::About;
-use crate::api::{AudioInfo, AudioRoute, EndedBy, Event, Failure};
+use super::screen::Refusal;
+use crate::api::{AudioInfo, AudioRoute, CallerInfo, EndedBy, Event, Failure};
 use crate::engine::{Lease, Protocol};
 use crate::id::{AccountId, CallHandle, RequestId};
 use crate::media::codec::{self, CodecSpec};
@@ -67,6 +68,14 @@ pub(super) struct Line {
     /// When the user is told that we ended it: why, if it was not the user.
     pub(super) verdict: Option<(EndedBy, Failure)>,
     pub(super) stats: Option<Box<MediaStats>>,
+    /// What its INVITE says of an incoming call's caller beyond From.
+    pub(super) caller: Box<CallerInfo>,
+    /// Who the far end is, as its server says, and as our clients know.
+    pub(super) identity: Option<String>,
+    /// Answered by itself after so long, since its caller wishes that and may.
+    pub(super) opens: Option<Duration>,
+    /// How it is sent on when nobody has answered by then.
+    pub(super) forward: Option<(Refusal, Instant)>,
 }
 
 /// How a digit came.
@@ -176,6 +185,10 @@ impl Line {
             plan: None,
             verdict: None,
             stats: None,
+            caller: Box::default(),
+            identity: None,
+            opens: None,
+            forward: None,
         }
     }
 
@@ -197,7 +210,9 @@ impl Line {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match (&self.stage, &self.sound) {
-            (Stage::Ringing { answer_at, .. }, _) => *answer_at,
+            (Stage::Ringing { answer_at, .. }, _) => {
+                crate::time::earliest(*answer_at, self.forward.as_ref().map(|(_, at)| *at))
+            }
             (Stage::Ending { .. }, Sound::Closing { until, .. }) => Some(*until),
             (Stage::Talking, _) => self.changes.deadline(),
             (Stage::Calling | Stage::Arriving { .. } | Stage::Answered | Stage::Ending { .. }, _) => None,
@@ -463,12 +478,14 @@ impl Line {
         by: EndedBy,
         code: Option<u16>,
         failure: Option<Failure>,
+        reason: Option<String>,
     ) -> Event {
         Event::CallEnded {
             call,
             by,
             code,
             failure,
+            reason,
             duration_ms: self.answered_at.map(|at| millis(now.since(at))),
             stats: self.stats.clone(),
         }

@@ -10,9 +10,11 @@
 
 pub mod account;
 pub mod call;
+mod caller;
 mod changes;
 mod commands;
-mod failure;
+pub(crate) mod failure;
+mod forward;
 mod line;
 pub mod login;
 mod progress;
@@ -26,6 +28,7 @@ mod tests;
 mod transfer;
 
 pub use account::{AccountConfig, AudioConfig, CallConfig, Reliable, Rules, TransferPolicy, UaConfig};
+pub use forward::Forward;
 
 use crate::api::{AccountState, CallSummary, Command, CommandError, Event, Reply, Snapshot};
 use crate::engine::{
@@ -139,6 +142,7 @@ impl Ua {
             peer: line.about.peer.clone().unwrap_or_default(),
             state: line.state(self.calls.get(*call).is_some_and(|call| call.state() == "ringing")).to_owned(),
             incoming: line.incoming,
+            identity: line.identity.clone(),
             srtp: line.suite().map(|suite| suite.name().to_owned()),
             audible_to: Some(line.audible_to()),
             transport: line.transport.map(|transport| transport.param().to_owned()),

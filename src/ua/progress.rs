@@ -17,6 +17,7 @@ impl Ua {
         if !matches!(event, CallEvent::Established { .. }) {
             self.note_for_referrer(now, call, &event);
         }
+        self.tell_identity(call);
         // The offer of an incoming call comes before its line, which is made with it.
         let Some(line) = self.lines.get_mut(&call) else { return };
         // A line that gives its call up only waits for the end.
@@ -184,6 +185,18 @@ impl Ua {
         }
     }
 
+    /// The far end is somebody else than our clients know (RFC 5876): a colleague has picked up, or a call was transferred.
+    fn tell_identity(&mut self, call: CallHandle) {
+        let Some(who) = self.calls.get(call).and_then(super::call::Call::identity).map(super::caller::shown) else {
+            return;
+        };
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        if line.identity.as_ref() != Some(&who) {
+            line.identity = Some(who.clone());
+            self.emit(Event::CallIdentity { call, identity: who });
+        }
+    }
+
     /// Ends a call for a reason of ours that the user should hear.
     pub(super) fn give_up(&mut self, now: Instant, call: CallHandle, failure: Failure) {
         if let Some(line) = self.lines.get_mut(&call) {
@@ -230,8 +243,9 @@ impl Ua {
             Some((by, failure)) => (by, Some(failure)),
             None => (ending.by, line.about.ending(ending).map(|failure| line.with_offer(failure))),
         };
+        let reason = ending.reason.as_ref().map(|reason| reason.text.clone());
         let (by, code, failure) = if replaced { (EndedBy::Remote, None, None) } else { (by, code, failure) };
-        let event = Box::new(line.ended(now, call, by, code, failure));
+        let event = Box::new(line.ended(now, call, by, code, failure, reason));
         line.stage = Stage::Ending { event };
         match line.sound {
             Sound::Open(lease) => {
@@ -255,7 +269,15 @@ impl Ua {
         let event = match line.stage {
             Stage::Ending { event } => *event,
             Stage::Calling | Stage::Arriving { .. } | Stage::Ringing { .. } | Stage::Answered | Stage::Talking => {
-                Event::CallEnded { call, by: EndedBy::Local, code: None, failure: None, duration_ms: None, stats: None }
+                Event::CallEnded {
+                    call,
+                    by: EndedBy::Local,
+                    code: None,
+                    failure: None,
+                    reason: None,
+                    duration_ms: None,
+                    stats: None,
+                }
             }
         };
         let mut event = event;
@@ -275,8 +297,13 @@ impl Ua {
         for call in due {
             self.guarded(now, call, |ua| match ua.lines.get(&call).map(Line::is_live) {
                 Some(true) => {
-                    ua.answer_now(now, call);
-                    ua.offer_change(now, call);
+                    let at = ua.lines.get(&call).and_then(|line| line.forward.as_ref().map(|(_, at)| *at));
+                    if at.is_some_and(|at| at <= now) {
+                        ua.forward_now(now, call);
+                    } else {
+                        ua.answer_now(now, call);
+                        ua.offer_change(now, call);
+                    }
                 }
                 Some(false) => ua.finish_line(call),
                 None => {}

@@ -2,7 +2,9 @@
 
 use super::Ua;
 use super::call::{ALLOW, Accept, OfferId, SDP, status};
+use super::caller;
 use super::failure::{About, printable};
+use super::forward::Why;
 use super::line::{Line, Offer, Stage, millis};
 use super::screen::{self, Refusal};
 use super::{Life, registration};
@@ -64,7 +66,10 @@ impl Ua {
         let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
         let judged = if in_dialog { Err(Refusal::new(status(481))) } else { self.screened(&request, &flow) };
         match (judged, &request.method) {
-            (Err(refusal), _) => self.refuse(now, txn, &request, &refusal),
+            (Err(refusal), _) => {
+                self.tell_forwarded(&request, &refusal);
+                self.refuse(now, txn, &request, &refusal);
+            }
             (Ok(account), Method::Invite) => match self.named(&request, &flow) {
                 Ok(replaced) => self.arrive(now, txn, request, flow, account, replaced),
                 Err(code) => self.refuse(now, txn, &request, &Refusal::new(status(code))),
@@ -106,14 +111,22 @@ impl Ua {
         let account = account.ok_or_else(|| Refusal::new(status(404)))?;
         // What takes the place of a call of ours makes no new one, and disturbs nobody.
         let replaces = request.headers.has(&HeaderName::REPLACES);
-        if self.life != Life::Running || (self.config.call.do_not_disturb && !replaces) {
+        if self.life != Life::Running {
             return Err(Refusal::new(status(480)));
+        }
+        if self.config.call.do_not_disturb && !replaces {
+            return Err(Refusal::new(
+                StatusCode::new(self.config.call.do_not_disturb_code).unwrap_or_else(|| status(480)),
+            ));
+        }
+        if let Some(elsewhere) = self.forwarded(request, account, Why::Always).filter(|_| !replaces) {
+            return Err(elsewhere);
         }
         let (max, limits) = (self.config.call.max, &self.config.limits);
         let ringing = self.lines.values().filter(|line| line.is_ringing_here()).count();
         let too_many = max != 0 && self.live_calls() >= max;
         if (too_many && !replaces) || (limits.ringing != 0 && ringing >= limits.ringing as usize) {
-            return Err(Refusal::new(status(486)));
+            return Err(self.forwarded(request, account, Why::Busy).unwrap_or_else(|| Refusal::new(status(486))));
         }
         let dialogs = max.saturating_mul(2).saturating_add(limits.dialogs as usize);
         if max != 0 && limits.dialogs != 0 && self.calls.len() >= dialogs {
@@ -153,14 +166,17 @@ impl Ua {
         let to = printable(&request.uri.to_string());
         let registration = account.and_then(|id| self.registrations.get(&id));
         let trusted = registration.is_some_and(|registration| registration.is_server(flow.peer.ip()));
+        let forward = self.forwarded(&request, account, Why::NoAnswer);
         let accept = Accept {
             contact_user: registration.map(|r| r.contact_user().to_owned()),
             login: account.filter(|_| trusted),
             user_agent: self.config.user_agent.clone(),
-            ring_timeout: Some(self.config.call.ring_timeout),
+            ring_timeout: Some(self.config.call.ring_timeout).filter(|_| forward.is_none()),
             stay_on_flow: is_behind_nat(&request, &flow),
             rules: self.config.call.rules,
         };
+        let caller = Box::new(caller::info(&request, trusted));
+        let opens = self.answers_itself(&request, account, &flow);
         let config = account.and_then(|id| self.account(id));
         let about = About {
             peer: Some(display.clone().unwrap_or_else(|| uri.clone())),
@@ -174,6 +190,8 @@ impl Ua {
                 let mut line = Line::new(now, &mut self.rng, stage, audio, about);
                 line.transport = Some(flow.protocol);
                 line.account = account;
+                line.forward = forward.map(|forward| (forward, now + self.config.call.ring_timeout));
+                (line.caller, line.opens) = (caller, opens);
                 self.lines.insert(call, line);
                 if let Some(old) = replaced {
                     self.take_over(call, old);

@@ -79,6 +79,10 @@ impl Ua {
             Some(account) => self.account(account).and_then(|account| account.auto_answer),
             None => self.config.call.auto_answer,
         };
+        let auto = match (auto, self.lines.get(&call).and_then(|line| line.opens)) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
         if self.replaces_one(call) {
             let Some(line) = self.lines.get_mut(&call) else { return };
             line.stage = Stage::Ringing { offer, answer_at: None };
@@ -86,8 +90,9 @@ impl Ua {
         }
         let Some(line) = self.lines.get_mut(&call) else { return };
         line.stage = Stage::Ringing { offer, answer_at: auto.map(|after| now + after) };
-        let account = line.account;
-        self.emit(Event::CallIncoming { call, account, from, display, to });
+        let (account, caller) = (line.account, line.caller.clone());
+        line.identity.clone_from(&caller.identity);
+        self.emit(Event::CallIncoming { call, account, from, display, to, caller });
         if auto.is_some_and(|after| after.is_zero()) {
             self.answer_now(now, call);
             return;

@@ -237,7 +237,7 @@ impl Ua {
     }
 
     /// Whether a URI names ourselves.
-    fn is_own(&self, uri: &Uri) -> bool {
+    pub(super) fn is_own(&self, uri: &Uri) -> bool {
         let aor = |own: &Uri| own.user_unescaped() == uri.user_unescaped() && own.host == uri.host;
         let contact = |own: &str| uri.user_unescaped().as_deref() == Some(own);
         self.config.accounts.iter().any(|account| aor(&account.aor))

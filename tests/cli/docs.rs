@@ -4,11 +4,12 @@ use crate::kit::{CANARY, Done, Home, Pbx, blocks, repository};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "src/manual/tls.md",
     "README.md",
     "src/manual/first-call.md",
     "src/manual/calls.md",
+    "src/manual/incoming.md",
     "src/manual/transfer.md",
     "src/manual/commands.md",
     "src/manual/config.md",

@@ -17,6 +17,7 @@ mod kit;
 mod listening;
 mod output;
 mod peer;
+mod policies;
 mod servers;
 mod signals;
 mod terminal;

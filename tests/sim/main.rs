@@ -22,6 +22,7 @@ mod interfaces;
 mod kit;
 mod nat;
 mod pbx;
+mod policies;
 mod reach;
 mod refreshing;
 mod registration;

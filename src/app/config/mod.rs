@@ -18,7 +18,7 @@ use crate::media::command::{AudioSink, AudioSource};
 use crate::sdp::MediaEncryption;
 use crate::sdp::plan::Suite;
 use crate::time::Duration;
-use crate::ua::{Reliable, TransferPolicy};
+use crate::ua::{Forward, Reliable, TransferPolicy};
 pub use findings::{Finding, Severity};
 pub use password::PasswordSource;
 use read::{Layer, Reader};
@@ -81,6 +81,8 @@ pub struct Account {
     pub proxy: Option<String>,
     /// Answer by itself after so long.
     pub auto_answer: Option<Duration>,
+    /// Callers that may have themselves answered.
+    pub auto_answer_from: Vec<String>,
     /// `[audio]` with the keys of `audio.` in this account.
     pub audio: Audio,
     /// That of `[call]` with the keys of this account.
@@ -183,6 +185,16 @@ pub struct Call {
     pub encryption: Encryption,
     /// Suites of SRTP in order of preference.
     pub srtp_suites: Vec<Suite>,
+    /// By this status.
+    pub do_not_disturb_code: u16,
+    /// Where calls are sent on to.
+    pub forward: Forward,
+    /// Contacts of redirections (3xx) that are tried; 0: none.
+    pub redirects: u8,
+    /// Who we are is kept from the callee.
+    pub privacy: bool,
+    /// Sent along with every call.
+    pub user_to_user: Option<String>,
     /// What becomes of a far end's wish that we call somebody else.
     pub transfer_policy: TransferPolicy,
     /// Reliable provisional responses (RFC 3262).

@@ -13,7 +13,7 @@ use crate::sdp::MediaEncryption;
 use crate::sdp::plan::Suite;
 use crate::secret::Secret;
 use crate::time::Duration;
-use crate::ua::{Reliable, TransferPolicy};
+use crate::ua::{Forward, Reliable, TransferPolicy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use toml::de::DeValue;
@@ -171,6 +171,15 @@ fn call<'a>(r: &mut Reader<'a>, root: &mut Table<'a>) -> Call {
         do_not_disturb: r.flag(&mut t, "do_not_disturb", false),
         encryption: encryption(r, &mut t, None),
         srtp_suites: r.value(&mut t, "srtp_suites", Suite::ALL.to_vec(), suites, |v| show_suites(v)),
+        do_not_disturb_code: to(r.number(&mut t, "do_not_disturb_code", 480, 400..=699)),
+        forward: Forward {
+            always: r.optional(&mut t, "forward_always"),
+            busy: r.optional(&mut t, "forward_busy"),
+            no_answer: r.optional(&mut t, "forward_no_answer"),
+        },
+        redirects: to(r.number(&mut t, "redirects", 5, 0..=20)),
+        privacy: r.flag(&mut t, "privacy", false),
+        user_to_user: r.optional(&mut t, "user_to_user"),
         transfer_policy: r.choice(
             &mut t,
             "transfer_policy",
@@ -431,6 +440,8 @@ fn account<'a>(
     let auto_answer = r.value(&mut t, "auto_answer", None, auto_answer, |v| {
         Some(v.map_or_else(|| "false".into(), |d| quoted(&show_duration(d))))
     });
+    let show = |v: &Vec<String>| Some(format!("[{}]", v.iter().map(|c| quoted(c)).collect::<Vec<_>>().join(", ")));
+    let auto_answer_from = r.value(&mut t, "auto_answer_from", Vec::new(), callers, show);
     r.not_built(&mut t, "stun", "");
     let mut own = r.table(&mut t, "audio");
     let audio = audio(r, &mut own, Some(above.0));
@@ -454,6 +465,7 @@ fn account<'a>(
         tls,
         proxy,
         auto_answer,
+        auto_answer_from,
         audio,
         encryption,
         contact_rewrite,
@@ -539,6 +551,13 @@ fn user_name(text: &str) -> Result<(), String> {
         return Err("only the part before the @".into());
     }
     Ok(())
+}
+
+fn callers(value: &DeValue<'_>) -> Result<Vec<String>, Bad> {
+    let DeValue::Array(entries) = value else {
+        return Err(Bad::kind("a list such as [\"1001\", \"boss@example.org\"]", value));
+    };
+    entries.iter().map(|entry| filled(entry.get_ref())).collect()
 }
 
 fn auto_answer(value: &DeValue<'_>) -> Result<Option<Duration>, Bad> {

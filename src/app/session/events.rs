@@ -1,6 +1,6 @@
 //! What the driver and the engines say.
 
-use super::words::{figures, seconds, sound};
+use super::words::{about, figures, seconds, sound};
 use super::{AccountNames, GRACE, Goal, Seen, Session, TELL};
 use crate::api::{AudioInfo, Command, CommandError, EndedBy, Event, Failure, Reply, Snapshot};
 use crate::app::clock;
@@ -145,7 +145,22 @@ impl Session<'_> {
                 self.console.progress(&format!("  calling  {}{from}", Console::safe(&to)));
                 self.calls.insert(call, Seen::new(to, false, Instant::now()));
             }
-            Event::CallIncoming { call, account, from, display, .. } => {
+            Event::CallForwarded { call, from, to, reason } => {
+                if let Some(seen) = call.and_then(|call| self.calls.get_mut(&call)) {
+                    seen.forwarded = true;
+                }
+                let why = reason.replace('-', " ");
+                self.console.progress(&format!(
+                    "  forwarded {} to {} ({})",
+                    Console::safe(&from),
+                    Console::safe(&to),
+                    Console::safe(&why)
+                ));
+            }
+            Event::CallIdentity { identity, .. } => {
+                self.console.progress(&format!("  with     {}", Console::safe(&identity)));
+            }
+            Event::CallIncoming { call, account, from, display, caller, .. } => {
                 let uri = Console::safe(&from);
                 let who = display
                     .filter(|d| !d.is_empty())
@@ -156,6 +171,9 @@ impl Session<'_> {
                     (true, true) => "   a answer and hold the other  r reject",
                 };
                 self.console.progress(&format!("  incoming {who}, call {call}{keys}"));
+                for line in about(&caller) {
+                    self.console.progress(&line);
+                }
                 self.ring(call, from, account);
             }
             Event::CallRinging { after_ms, .. } => {
@@ -205,8 +223,8 @@ impl Session<'_> {
                 self.moved.insert(call, new_call);
             }
             Event::TransferAnswered { call, accepted, new_call } => self.transfer_answered(call, accepted, new_call),
-            Event::CallEnded { call, by, code, failure, duration_ms, stats } => {
-                self.ended(call, by, code, failure, duration_ms, stats.map(|s| *s), around);
+            Event::CallEnded { call, by, code, failure, reason, duration_ms, stats } => {
+                self.ended(call, by, code, failure, reason, duration_ms, stats.map(|s| *s), around);
             }
             Event::DtmfReceived { digit, duration_ms, .. } => {
                 self.console.progress(&format!("  digit    {digit} ({duration_ms} ms)"));
@@ -319,6 +337,7 @@ impl Session<'_> {
         by: EndedBy,
         code: Option<u16>,
         failure: Option<Failure>,
+        reason: Option<String>,
         duration_ms: Option<u64>,
         stats: Option<MediaStats>,
         around: &Facts,
@@ -337,7 +356,8 @@ impl Session<'_> {
             };
             let time = format!("{}.{}", minutes(ms / 1000), ms % 1000 / 100);
             let shown = stats.as_ref().map_or_else(String::new, |s| format!("    {}", figures(s)));
-            self.console.progress(&format!("  ended    {who} after {time}{shown}"));
+            let why = reason.as_ref().map_or_else(String::new, |reason| format!(" ({})", Console::safe(reason)));
+            self.console.progress(&format!("  ended    {who} after {time}{why}{shown}"));
         }
         self.outcome.stats = stats;
         let own = match &self.goal {
@@ -353,6 +373,7 @@ impl Session<'_> {
                 Some(Exit::NotAnswered)
             }
             (Some(failure), _) => Some(self.console.failure(&failure, around, last)),
+            (None, Some(_)) if seen.as_ref().is_some_and(|seen| seen.forwarded) => Some(Exit::NotAnswered),
             (None, Some(code)) if !answered && code >= 300 => {
                 let failure = Failure::new(texts::of_status(code)).with_status(code, "");
                 Some(self.console.failure(&failure, around, last))

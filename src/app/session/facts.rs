@@ -24,6 +24,8 @@ impl Session<'_> {
             | Event::TransferAsked { .. }
             | Event::TransferAnswered { .. }
             | Event::CallReplaced { .. }
+            | Event::CallForwarded { .. }
+            | Event::CallIdentity { .. }
             | Event::CallEnded { .. }
             | Event::DtmfReceived { .. }
             | Event::DtmfSent { .. }

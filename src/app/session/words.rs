@@ -1,6 +1,6 @@
 //! Figures and sound in words.
 
-use crate::api::{AudibleTo, AudioInfo};
+use crate::api::{AudibleTo, AudioInfo, CallerInfo};
 use crate::app::console::Console;
 use crate::app::status::count;
 use crate::media::command::MediaStats;
@@ -53,6 +53,19 @@ fn grouped(n: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// What else an incoming call says, line by line.
+pub(super) fn about(caller: &CallerInfo) -> Vec<String> {
+    let safe = |text: &str| Console::safe(text);
+    let identity = caller.identity.iter().map(|who| format!("  known as {}", safe(who)));
+    let private = caller.private.then(|| "  private  the caller wants not to be known to others".to_owned());
+    let diverted = caller.diverted.iter().map(|by| {
+        let why = by.reason.as_deref().map_or_else(String::new, |why| format!(" ({})", safe(&why.replace('-', " "))));
+        format!("  diverted by {}{why}", safe(&by.by))
+    });
+    let said = caller.user_to_user.iter().map(|text| format!("  says     {}", safe(text)));
+    identity.chain(private).chain(diverted).chain(said).collect()
 }
 
 #[cfg(test)]

@@ -377,6 +377,11 @@ they are clear RTP, under another key, or changed on their way."
     ""; [];
     "The one you called does not want to answer now."
 
+    "call.answered-elsewhere" NotAnswered Result:
+    "somebody else has answered the call of {peer|the other side}";
+    ""; [];
+    "The call rang at several phones, and another one has answered. It is not a missed call."
+
     "transfer.refused" OtherSip Error:
     "{peer|the other side} did not hand the call over to {to|them}; you still talk";
     "answered {code|408} {reason|Request Timeout}: {cause|its phone or server did not take it}";

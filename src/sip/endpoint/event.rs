@@ -2,7 +2,7 @@
 
 use crate::engine::{Flow, Protocol, Query, StreamFault, TlsPolicy, Transmit};
 use crate::id::{ConnId, RequestId};
-use crate::sip::message::{Request, Response, StatusCode};
+use crate::sip::message::{Headers, Request, Response, StatusCode};
 use crate::sip::transaction::TxnId;
 use crate::sip::transport::route::{Route, RouteError, RouteId};
 use std::net::SocketAddr;
@@ -67,6 +67,8 @@ pub enum EndpointEvent {
     Cancelled {
         /// The INVITE's server transaction.
         txn: TxnId,
+        /// The CANCEL's headers: it may say why (RFC 3326).
+        headers: Headers,
     },
     /// A response: every provisional one but 100, each 2xx to INVITE with its retransmissions and forks, other final ones once.
     Response {

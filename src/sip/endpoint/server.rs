@@ -154,7 +154,7 @@ impl Endpoint {
         let id = self.accept(now, &request, via, key, None, flow);
         self.respond(now, id, Response::to(&request, StatusCode::OK, Some(&tag)));
         if ringing {
-            self.event(EndpointEvent::Cancelled { txn: invite });
+            self.event(EndpointEvent::Cancelled { txn: invite, headers: request.headers });
         }
     }
 

@@ -66,6 +66,9 @@ header_names! {
     ACCEPT_ENCODING = "Accept-Encoding" List;
     ACCEPT_LANGUAGE = "Accept-Language" List;
     ALERT_INFO = "Alert-Info" List;
+    ANSWER_MODE = "Answer-Mode" Free;
+    PRIV_ANSWER_MODE = "Priv-Answer-Mode" Free;
+    USER_TO_USER = "User-to-User" Free;
     ALLOW_EVENTS = "Allow-Events" / "u" List;
     AUTHENTICATION_INFO = "Authentication-Info" Free;
     AUTHORIZATION = "Authorization" Free;

@@ -66,6 +66,11 @@ impl Params {
         self.entries.iter().find(|param| param.name.eq_ignore_ascii_case(name))
     }
 
+    /// The parameters of a header that is not read elsewhere: the text after its first semicolon. `None` when they are none.
+    pub fn of_header(text: &str) -> Option<Self> {
+        Self::parse_header(text)
+    }
+
     /// Reads the parameters of a header, the text after the first semicolon.
     pub(super) fn parse_header(text: &str) -> Option<Self> {
         let mut entries = Vec::new();

@@ -7,6 +7,7 @@ use crate::id::AccountId;
 use crate::sip::endpoint::{Route, RouteError, TlsWish, TxnError};
 use crate::sip::message::{HeaderName, NameAddr, ReferTo, Response, StatusCode, Uri};
 use crate::time::Duration;
+use crate::ua::call::Reason;
 use crate::ua::login::LoginError;
 use std::net::SocketAddr;
 
@@ -127,7 +128,12 @@ pub enum CallCommand {
     },
     /// Ends the call in any state: CANCEL, BYE or 480.
     HangUp,
-    /// The same with a Reason header (RFC 3326) in the BYE.
+    /// Sends the caller of an incoming call elsewhere (302).
+    Redirect {
+        /// Contact, Diversion.
+        headers: Vec<(HeaderName, String)>,
+    },
+    /// Like [`Self::HangUp`], with a Reason header (RFC 3326) in the BYE.
     Leave {
         /// The header.
         reason: String,
@@ -288,6 +294,8 @@ pub struct Ending {
     pub by: EndedBy,
     /// The reason.
     pub cause: EndCause,
+    /// What the peer says about it.
+    pub reason: Option<Reason>,
 }
 
 /// The reason of an [`Ending`].

@@ -177,9 +177,11 @@ impl Calls {
                 }
                 None => Some(EndpointEvent::Ack { request, flow }),
             },
-            EndpointEvent::Cancelled { txn } => {
-                let Some(handle) = self.links.txns.get(&txn).copied() else { return Some(event) };
-                self.with(now, core, handle, |call, cx| call.handle_cancelled(now, cx, txn));
+            EndpointEvent::Cancelled { txn, headers } => {
+                let Some(handle) = self.links.txns.get(&txn).copied() else {
+                    return Some(EndpointEvent::Cancelled { txn, headers });
+                };
+                self.with(now, core, handle, |call, cx| call.handle_cancelled(now, cx, txn, &headers));
                 None
             }
             EndpointEvent::Response { txn, response, flow } => {
@@ -308,7 +310,7 @@ impl Calls {
         let told = catch_unwind(AssertUnwindSafe(|| call.handle_command(now, &mut cx, CallCommand::HangUp)));
         if was_live {
             self.events.retain(|(owner, _)| *owner != handle);
-            let ending = Ending { by: EndedBy::Fault, cause: EndCause::Fault };
+            let ending = Ending { by: EndedBy::Fault, cause: EndCause::Fault, reason: None };
             self.events.push_back((handle, CallEvent::Ended(ending)));
         }
         match told {

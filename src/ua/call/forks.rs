@@ -16,6 +16,7 @@ const MAX_FORKS: usize = 16;
 
 impl Call {
     pub(super) fn handle_progress(&mut self, now: Instant, cx: &mut Cx<'_, '_>, response: &Response, flow: Flow) {
+        self.note_identity(&response.headers, None);
         let State::Calling(calling) = &mut self.state else { return };
         let Some(invite) = &self.invite else { return };
         let tag = remote_tag(response);
@@ -60,6 +61,7 @@ impl Call {
     /// A 2xx: the first one makes the call, others are acknowledged and ended (§13.2.2.4).
     pub(super) fn handle_success(&mut self, now: Instant, cx: &mut Cx<'_, '_>, response: Response, flow: Flow) {
         let tag = remote_tag(&response);
+        self.note_identity(&response.headers, None);
         if let Some(invite) = &mut self.invite {
             invite.phase = Phase::Answered;
         }

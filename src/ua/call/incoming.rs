@@ -5,6 +5,7 @@ use super::calls::Cx;
 use super::change::Change;
 use super::leg::Leg;
 use super::outgoing::sdp_of;
+use super::reason::Reason;
 use super::redirect::Redirects;
 use super::reliable::Provisionals;
 use super::session::refusal_of;
@@ -14,7 +15,7 @@ use crate::api::EndedBy;
 use crate::engine::Flow;
 use crate::sip::dialog::Dialog;
 use crate::sip::endpoint::TxnId;
-use crate::sip::message::{HeaderName, Method, NameAddr, Request, Response, StatusCode};
+use crate::sip::message::{HeaderName, Headers, Method, NameAddr, Request, Response, StatusCode};
 use crate::time::{Duration, Instant, earliest};
 use std::collections::BTreeMap;
 
@@ -85,6 +86,8 @@ impl Call {
             strays: Vec::new(),
             transfers: Transfers::default(),
             reason: None,
+            peer_reason: None,
+            identity: None,
         };
         let offer = call.next_offer();
         let mut leg = Leg::new(cx, call.next_leg(), dialog, flow, call.stay_on_flow);
@@ -209,6 +212,25 @@ impl Call {
         Ok(())
     }
 
+    /// Sends the caller elsewhere by 302 with these headers.
+    pub(super) fn redirect(
+        &mut self,
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        headers: Vec<(HeaderName, String)>,
+    ) -> Result<(), WrongState> {
+        let State::Incoming(incoming) = &self.state else { return Err(self.wrong_state()) };
+        let mut response = self.respond_to(&incoming.request, StatusCode::MOVED_TEMPORARILY, &incoming.contact);
+        for (name, value) in headers {
+            response.headers.set(name, value);
+        }
+        let txn = incoming.txn;
+        cx.core.endpoint.respond(now, txn, response);
+        cx.forget(txn);
+        self.end(cx, EndedBy::Local, EndCause::Refused(StatusCode::MOVED_TEMPORARILY));
+        Ok(())
+    }
+
     pub(super) fn refuse_invite(&self, now: Instant, cx: &mut Cx<'_, '_>, incoming: &Incoming, code: StatusCode) {
         if let Change::Theirs { txn, request, .. } = &incoming.leg.change {
             cx.respond(now, *txn, request, status(487), self);
@@ -220,7 +242,8 @@ impl Call {
     }
 
     /// The caller cancelled (§9.2); the endpoint has answered the CANCEL.
-    pub(super) fn handle_cancelled(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId) {
+    pub(super) fn handle_cancelled(&mut self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, cancel: &Headers) {
+        self.peer_reason = Reason::of(cancel);
         match self.take_state() {
             State::Incoming(incoming) if incoming.txn == txn => {
                 self.refuse_invite(now, cx, &incoming, status(487));

@@ -2,6 +2,7 @@
 
 use super::calls::Cx;
 use super::leg::Leg;
+use super::reason::Reason;
 use super::redirect::Redirects;
 use super::transfer::Transfers;
 use super::{Call, CallEvent, Dial, EndCause, NextHop, Reliable, SDP, State, timer};
@@ -78,6 +79,8 @@ impl Call {
             strays: Vec::new(),
             transfers: Transfers::default(),
             reason: None,
+            peer_reason: None,
+            identity: None,
         };
         call.ask_way(now, cx, Box::new(dial), now);
         call
@@ -259,6 +262,7 @@ impl Call {
     }
 
     fn end_rejected(&mut self, cx: &mut Cx<'_, '_>, response: Response, flow: Flow) {
+        self.peer_reason = Reason::of(&response.headers);
         let cause = EndCause::Rejected { response: Box::new(response), flow };
         self.end(cx, EndedBy::Remote, cause);
     }

@@ -2,7 +2,7 @@
 
 use super::calls::Cx;
 use super::{Call, Dial, NextHop, State};
-use crate::sip::message::{Contacts, NameAddr, Response, Scheme, Uri};
+use crate::sip::message::{Contacts, HeaderName, NameAddr, Response, Scheme, Uri};
 use crate::time::Instant;
 use std::collections::VecDeque;
 
@@ -112,6 +112,7 @@ impl Call {
             // Elsewhere nobody may ask for our password (threats C8).
             dial.next_hop = NextHop::Target;
             dial.login = None;
+            dial.headers.retain(|(name, _)| *name != HeaderName::P_PREFERRED_IDENTITY);
             self.login = None;
             self.trusted.clear();
         }
@@ -124,7 +125,7 @@ impl Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::message::{HeaderName, StatusCode};
+    use crate::sip::message::StatusCode;
 
     fn moved(contacts: &[&str]) -> Response {
         let mut response = Response::new(StatusCode::MOVED_TEMPORARILY);

@@ -5,6 +5,7 @@ use super::change::Change;
 use super::leg::Leg;
 use super::outgoing::{MAX_CHALLENGES, sdp_of};
 use super::timer::{self, Timer};
+use super::reason::Reason;
 use super::{Call, CallEvent, EndCause, OfferId, State, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
@@ -164,8 +165,13 @@ impl Call {
         }
         leg.flow = flow;
         leg.note_abilities(&request.headers);
+        let known = leg.dialog.remote().uri.clone();
+        if matches!(request.method, Method::Invite | Method::Update) {
+            self.note_identity(&request.headers, Some(&known));
+        }
         match request.method {
             Method::Bye => {
+                self.peer_reason = Reason::of(&request.headers);
                 cx.respond(now, txn, &request, StatusCode::OK, self);
                 self.handle_bye(now, cx);
             }
