@@ -157,6 +157,7 @@ fn account(server: &str, password: crate::secret::Secret, config: &Config) -> Ac
         proxy: None,
         auto_answer: None,
         auto_answer_from: Vec::new(),
+        dtmf: crate::ua::DtmfMode::Auto,
         audio: config.audio.clone(),
         encryption: config.call.encryption,
         contact_rewrite: true,

@@ -137,6 +137,7 @@ impl ExtensionCall {
                 Fate::Lives
             }
             CallEvent::Routed { .. }
+            | CallEvent::InfoAnswered { .. }
             | CallEvent::Declined
             | CallEvent::Ringing { .. }
             | CallEvent::EarlyEnded { .. }

@@ -4,6 +4,7 @@ pub use super::call::{Reliable, Rules};
 pub use crate::sdp::{Capabilities, MediaEncryption};
 pub use crate::sip::auth::Credentials;
 
+use super::digits::DtmfMode;
 use super::forward::Forward;
 
 use crate::api::AudioRoute;
@@ -77,6 +78,8 @@ pub struct AccountConfig {
     pub contact_rewrite: bool,
     /// Registers a flow (RFC 5626); needs [`UaConfig::instance`].
     pub outbound: bool,
+    /// How digits are sent.
+    pub dtmf: DtmfMode,
     /// Callers whose wish to be answered at once is followed (Answer-Mode, answer-after): numbers, `user@host`, `*` for all.
     pub auto_answer_from: Vec<String>,
 }
@@ -99,6 +102,7 @@ impl AccountConfig {
             auto_answer: None,
             contact_rewrite: true,
             outbound: true,
+            dtmf: DtmfMode::Auto,
             auto_answer_from: Vec::new(),
         }
     }

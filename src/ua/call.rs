@@ -36,6 +36,7 @@ pub use api::{
     Accept, CallCommand, CallEvent, Dial, EndCause, Ending, LegId, NextHop, OfferId, ReferNews, Referral, WrongState,
 };
 pub use calls::{Calls, Core};
+pub use info::{DTMF, DTMF_RELAY};
 pub(crate) use outgoing::secure_hop;
 pub use reason::Reason;
 pub use replace::Replaced;
@@ -339,6 +340,7 @@ impl Call {
             CallCommand::Refuse { id, status } => self.refuse_offer(now, cx, id, status),
             CallCommand::Reject { status } => self.reject(now, cx, status),
             CallCommand::HangUp => self.hang_up(now, cx),
+            CallCommand::Info { kind, body } => self.send_info(now, cx, &kind, body),
             CallCommand::Redirect { headers } => self.redirect(now, cx, headers),
             CallCommand::Leave { reason } => {
                 self.reason = Some(reason);

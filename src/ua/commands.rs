@@ -18,7 +18,7 @@ use crate::sip::message::{HeaderName, Host, NameAddr, Uri};
 use crate::time::{Duration, Instant};
 
 /// How long each digit sounds.
-const DIGIT: Duration = Duration::from_millis(160);
+pub(super) const DIGIT: Duration = Duration::from_millis(160);
 
 /// A call to place.
 pub(super) struct Placing {
@@ -58,6 +58,10 @@ impl Ua {
                     return Err(CommandError::BadDigit(bad));
                 }
                 self.talking(call, "sent digits")?;
+                if self.digits_by_info(call) {
+                    self.send_digits(now, call, &digits, DIGIT);
+                    return Ok(Reply::Ok);
+                }
                 let command = MediaCommand::SendDtmf { digits, duration: DIGIT };
                 self.out.push_back(Output::Media(media_of(call), command));
                 Ok(Reply::Ok)

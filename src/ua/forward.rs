@@ -4,6 +4,7 @@ use super::account::AccountConfig;
 use super::call::{CallCommand, status};
 use super::caller;
 use super::failure::printable;
+use super::line::Line;
 use super::screen::Refusal;
 use super::target::dial_target;
 use super::{Ua, caller::asserted};
@@ -86,6 +87,12 @@ impl Ua {
         let from = request.headers.from().map(|from| caller::shown(&from)).unwrap_or_default();
         let reason = diversion.params.get("reason").unwrap_or_default().to_owned();
         self.emit(Event::CallForwarded { call: None, from, to: printable(&contact.uri.to_string()), reason });
+    }
+
+    /// Whether a call has rung in vain for so long that it is sent on.
+    pub(super) fn is_to_be_forwarded(&self, now: Instant, call: CallHandle) -> bool {
+        let due = |line: &Line| line.forward.as_ref().is_some_and(|(_, at)| *at <= now);
+        self.lines.get(&call).is_some_and(|line| line.is_ringing_here() && due(line))
     }
 
     /// Nobody has answered a call that rings: it is sent on.

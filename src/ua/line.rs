@@ -9,6 +9,7 @@ mod encryption;
 use super::account::AudioConfig;
 use super::call::{LegId, OfferId};
 use super::changes::Changes;
+use super::digits::Digits;
 use super::failure::About;
 use super::screen::Refusal;
 use crate::api::{AudioInfo, AudioRoute, CallerInfo, EndedBy, Event, Failure};
@@ -21,7 +22,7 @@ use crate::sdp::plan::{
     Direction, MediaKind, MediaPlan, NegotiatedCodec, PayloadTypes, Protection, Remote, StreamPlan, TransportPlan,
 };
 use crate::sdp::{Capabilities, MediaEncryption, NegotiationError, Negotiator, Sdp, SdpError, Wish, remote_of};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 pub(super) use encryption::Signalling;
 use std::collections::BTreeMap;
 
@@ -68,6 +69,8 @@ pub(super) struct Line {
     /// When the user is told that we ended it: why, if it was not the user.
     pub(super) verdict: Option<(EndedBy, Failure)>,
     pub(super) stats: Option<Box<MediaStats>>,
+    /// Digits that go by INFO.
+    pub(super) digits: Digits,
     /// What its INVITE says of an incoming call's caller beyond From.
     pub(super) caller: Box<CallerInfo>,
     /// Who the far end is, as its server says, and as our clients know.
@@ -185,6 +188,7 @@ impl Line {
             plan: None,
             verdict: None,
             stats: None,
+            digits: Digits::default(),
             caller: Box::default(),
             identity: None,
             opens: None,
@@ -210,11 +214,9 @@ impl Line {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         match (&self.stage, &self.sound) {
-            (Stage::Ringing { answer_at, .. }, _) => {
-                crate::time::earliest(*answer_at, self.forward.as_ref().map(|(_, at)| *at))
-            }
+            (Stage::Ringing { answer_at, .. }, _) => earliest(*answer_at, self.forward.as_ref().map(|(_, at)| *at)),
             (Stage::Ending { .. }, Sound::Closing { until, .. }) => Some(*until),
-            (Stage::Talking, _) => self.changes.deadline(),
+            (Stage::Talking, _) => earliest(self.changes.deadline(), self.digits.deadline()),
             (Stage::Calling | Stage::Arriving { .. } | Stage::Answered | Stage::Ending { .. }, _) => None,
         }
     }

@@ -13,6 +13,7 @@ pub mod call;
 mod caller;
 mod changes;
 mod commands;
+mod digits;
 pub(crate) mod failure;
 mod forward;
 mod line;
@@ -28,6 +29,7 @@ mod tests;
 mod transfer;
 
 pub use account::{AccountConfig, AudioConfig, CallConfig, Reliable, Rules, TransferPolicy, UaConfig};
+pub use digits::DtmfMode;
 pub use forward::Forward;
 
 use crate::api::{AccountState, CallSummary, Command, CommandError, Event, Reply, Snapshot};

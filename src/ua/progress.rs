@@ -134,6 +134,7 @@ impl Ua {
                 // The peer's own change may have put it on hold.
                 self.refer_when_held(now, call);
             }
+            CallEvent::InfoAnswered { status } => self.digit_answered(now, call, status),
             CallEvent::Referred(referral) => self.handle_referred(now, call, *referral),
             CallEvent::Refer(news) => self.handle_refer_news(now, call, news),
             CallEvent::Ended(ending) => self.handle_ended(now, call, &ending),
@@ -297,13 +298,12 @@ impl Ua {
         for call in due {
             self.guarded(now, call, |ua| match ua.lines.get(&call).map(Line::is_live) {
                 Some(true) => {
-                    let at = ua.lines.get(&call).and_then(|line| line.forward.as_ref().map(|(_, at)| *at));
-                    if at.is_some_and(|at| at <= now) {
-                        ua.forward_now(now, call);
-                    } else {
-                        ua.answer_now(now, call);
-                        ua.offer_change(now, call);
+                    if ua.is_to_be_forwarded(now, call) {
+                        return ua.forward_now(now, call);
                     }
+                    ua.answer_now(now, call);
+                    ua.offer_change(now, call);
+                    ua.digit_is_due(now, call);
                 }
                 Some(false) => ua.finish_line(call),
                 None => {}

@@ -328,6 +328,8 @@ impl Ua {
                 .filter(|status| status.code() >= 300)
                 .unwrap_or(StatusCode::TEMPORARILY_UNAVAILABLE),
             CallEvent::Routed { .. }
+            | CallEvent::Digit { .. }
+            | CallEvent::InfoAnswered { .. }
             | CallEvent::Declined
             | CallEvent::Offer { .. }
             | CallEvent::OfferWanted { .. }
@@ -335,7 +337,6 @@ impl Ua {
             | CallEvent::OfferRefused { .. }
             | CallEvent::OfferDue
             | CallEvent::EarlyEnded { .. }
-            | CallEvent::Digit { .. }
             | CallEvent::OfferWithdrawn { .. }
             | CallEvent::ChangeDone
             | CallEvent::Referred(_)

@@ -19,6 +19,7 @@ mod rows_pbx;
 mod rows_phones;
 mod rows_proxy;
 mod rows_srtp;
+mod rows_transfers;
 mod sound;
 
 use peers::Asterisk;
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         .into_iter()
         .chain(rows_proxy::rows())
         .chain(rows_srtp::rows())
+        .chain(rows_transfers::rows())
         .chain(rows_phones::rows())
         .filter(chosen)
         .collect();

@@ -16,6 +16,7 @@ mod calls;
 mod changing;
 mod checklist;
 mod detours;
+mod digits;
 mod early;
 mod holding;
 mod interfaces;

@@ -82,7 +82,13 @@ fn calls_are_sent_on_always_when_busy_or_when_nobody_answers() {
     // One that is answered in time is not sent on.
     let call = scene.ring(&with("n2", ""));
     scene.answer(call);
-    scene.hear("200");
+    let answer = scene.hear("200");
+    let ack = Dialog::of_caller(&answer).ack(1, "");
+    scene.say(&ack);
+    scene.hear_for(secs(30));
+    scene.world.command(scene.alice, Command::Hold { call }).expect("it is still up");
+    scene.hear("INVITE");
+    assert_eq!(scene.count(|event| matches!(event, Event::CallEnded { .. })), 1);
 }
 
 #[test]

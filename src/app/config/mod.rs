@@ -18,7 +18,7 @@ use crate::media::command::{AudioSink, AudioSource};
 use crate::sdp::MediaEncryption;
 use crate::sdp::plan::Suite;
 use crate::time::Duration;
-use crate::ua::{Forward, Reliable, TransferPolicy};
+use crate::ua::{DtmfMode, Forward, Reliable, TransferPolicy};
 pub use findings::{Finding, Severity};
 pub use password::PasswordSource;
 use read::{Layer, Reader};
@@ -81,6 +81,8 @@ pub struct Account {
     pub proxy: Option<String>,
     /// Answer by itself after so long.
     pub auto_answer: Option<Duration>,
+    /// How digits are sent.
+    pub dtmf: DtmfMode,
     /// Callers that may have themselves answered.
     pub auto_answer_from: Vec<String>,
     /// `[audio]` with the keys of `audio.` in this account.

@@ -13,7 +13,7 @@ use crate::sdp::MediaEncryption;
 use crate::sdp::plan::Suite;
 use crate::secret::Secret;
 use crate::time::Duration;
-use crate::ua::{Forward, Reliable, TransferPolicy};
+use crate::ua::{DtmfMode, Forward, Reliable, TransferPolicy};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use toml::de::DeValue;
@@ -436,7 +436,8 @@ fn account<'a>(
     let encryption = encryption(r, &mut t, Some(above.1));
     let contact_rewrite = r.flag(&mut t, "contact_rewrite", true);
     let outbound = r.flag(&mut t, "outbound", true);
-    r.choice(&mut t, "dtmf", (), &[("auto", ()), ("rfc4733", ())], &["info", "inband"]);
+    let modes = [("auto", DtmfMode::Auto), ("rfc4733", DtmfMode::Rfc4733), ("info", DtmfMode::Info)];
+    let dtmf = r.choice(&mut t, "dtmf", DtmfMode::Auto, &modes, &["inband"]);
     let auto_answer = r.value(&mut t, "auto_answer", None, auto_answer, |v| {
         Some(v.map_or_else(|| "false".into(), |d| quoted(&show_duration(d))))
     });
@@ -466,6 +467,7 @@ fn account<'a>(
         proxy,
         auto_answer,
         auto_answer_from,
+        dtmf,
         audio,
         encryption,
         contact_rewrite,

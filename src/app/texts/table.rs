@@ -382,6 +382,13 @@ they are clear RTP, under another key, or changed on their way."
     ""; [];
     "The call rang at several phones, and another one has answered. It is not a missed call."
 
+    "dtmf.refused" OtherSip Warning:
+    "{peer|the other side} does not take your digits";
+    "it answered {code|415} {reason|Unsupported Media Type} to a digit sent by INFO";
+    [Key("account.{account|work}", "dtmf = \"rfc4733\"", "sends them in the sound instead"),
+     Words("hang up and call again if the far end has a number without a menu")];
+    "Digits are sent as telephone-event in the sound (RFC 4733) where the far end has agreed to that, else as INFO requests. This far end refused those."
+
     "transfer.refused" OtherSip Error:
     "{peer|the other side} did not hand the call over to {to|them}; you still talk";
     "answered {code|408} {reason|Request Timeout}: {cause|its phone or server did not take it}";

@@ -77,6 +77,7 @@ impl Bridge {
             | CallEvent::EarlyEnded { .. }
             | CallEvent::Digit { .. }
             | CallEvent::ChangeDone
+            | CallEvent::InfoAnswered { .. }
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => Fate::Lives,
         }
@@ -162,6 +163,7 @@ impl Bridge {
             | CallEvent::EarlyEnded { .. }
             | CallEvent::Digit { .. }
             | CallEvent::ChangeDone
+            | CallEvent::InfoAnswered { .. }
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => Fate::Lives,
         }

@@ -7,7 +7,7 @@ use crate::media::command::Route;
 use crate::pbx::session::{Desk, Fate};
 use crate::sdp::{Sdp, plan::Direction, relay_plan, remote_of, rewrite_addresses};
 use crate::sip::message::StatusCode;
-use crate::ua::call::{CallCommand, CallEvent, OfferId};
+use crate::ua::call::{CallCommand, CallEvent, DTMF_RELAY, OfferId};
 
 /// The call with the callee's side.
 #[derive(Debug)]
@@ -126,11 +126,15 @@ impl Bridge {
                     desk.tell(call, CallCommand::Offer { body });
                 }
             }
+            CallEvent::Digit { digit, duration } => {
+                let body = format!("Signal={digit}\r\nDuration={}\r\n", duration.as_millis()).into_bytes();
+                desk.tell(far.call, CallCommand::Info { kind: DTMF_RELAY.to_owned(), body });
+            }
             CallEvent::Routed { .. }
+            | CallEvent::InfoAnswered { .. }
             | CallEvent::Declined
             | CallEvent::Ringing { .. }
             | CallEvent::EarlyEnded { .. }
-            | CallEvent::Digit { .. }
             | CallEvent::ChangeDone
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => {}

@@ -66,6 +66,8 @@ header_names! {
     ACCEPT_ENCODING = "Accept-Encoding" List;
     ACCEPT_LANGUAGE = "Accept-Language" List;
     ALERT_INFO = "Alert-Info" List;
+    INFO_PACKAGE = "Info-Package" Single;
+    RECV_INFO = "Recv-Info" List;
     ANSWER_MODE = "Answer-Mode" Free;
     PRIV_ANSWER_MODE = "Priv-Answer-Mode" Free;
     USER_TO_USER = "User-to-User" Free;

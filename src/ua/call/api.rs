@@ -128,6 +128,13 @@ pub enum CallCommand {
     },
     /// Ends the call in any state: CANCEL, BYE or 480.
     HangUp,
+    /// Tells the peer of an established call something (INFO); answered by [`CallEvent::InfoAnswered`].
+    Info {
+        /// Content-Type.
+        kind: String,
+        /// Body.
+        body: Vec<u8>,
+    },
     /// Sends the caller of an incoming call elsewhere (302).
     Redirect {
         /// Contact, Diversion.
@@ -240,6 +247,11 @@ pub enum CallEvent {
         digit: char,
         /// How long, as far as it says.
         duration: Duration,
+    },
+    /// The answer to our INFO; 408 and 503 for silence and broken transport.
+    InfoAnswered {
+        /// The status.
+        status: StatusCode,
     },
     /// The peer wants us to call somebody else (RFC 3515). Wants [`CallCommand::TakeRefer`] or
     /// [`CallCommand::RefuseRefer`].

@@ -1,12 +1,16 @@
 //! INFO inside a call (RFC 6086): digits, as some PBXs send them.
 
 use super::calls::Cx;
-use super::{Call, CallEvent, status};
+use super::{Call, CallEvent, State, WrongState, status};
 use crate::sip::endpoint::TxnId;
-use crate::sip::message::{HeaderName, Request, StatusCode};
+use crate::sip::message::{HeaderName, Method, Request, StatusCode};
 use crate::time::{Duration, Instant};
 use crate::ua::screen::Refusal;
 
+/// `Signal=5`, `Duration=160`.
+pub const DTMF_RELAY: &str = "application/dtmf-relay";
+/// The digit alone.
+pub const DTMF: &str = "application/dtmf";
 /// How long a digit lasts whose sender does not say.
 const USUAL: Duration = Duration::from_millis(160);
 /// The longest that is believed.
@@ -39,6 +43,30 @@ fn digit(kind: &str, body: &[u8]) -> Option<(char, Duration)> {
 }
 
 impl Call {
+    /// Tells the peer something in the middle of a call; its answer comes as [`CallEvent::InfoAnswered`].
+    pub(super) fn send_info(
+        &mut self,
+        now: Instant,
+        cx: &mut Cx<'_, '_>,
+        kind: &str,
+        body: Vec<u8>,
+    ) -> Result<(), WrongState> {
+        let State::Established(session) = &mut self.state else { return Err(self.wrong_state()) };
+        let mut request = session.leg.dialog.request(Method::Info);
+        request.headers.set(HeaderName::CONTENT_TYPE, kind);
+        request.body = body;
+        if let Some((request, route)) = session.leg.path(now, cx, request) {
+            self.dispatch(now, cx, request, &route);
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_info_answer(&self, cx: &mut Cx<'_, '_>, request: &Request, status: StatusCode) {
+        if request.method == Method::Info && !self.is_over() {
+            cx.emit(CallEvent::InfoAnswered { status });
+        }
+    }
+
     /// An INFO in our call: one without a body asks whether we are there (RFC 6086 §4.2.2).
     pub(super) fn handle_info(&self, now: Instant, cx: &mut Cx<'_, '_>, txn: TxnId, request: &Request) {
         // Packages have to be agreed on first, and we agree on none.

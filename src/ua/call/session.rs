@@ -4,8 +4,8 @@ use super::calls::Cx;
 use super::change::Change;
 use super::leg::Leg;
 use super::outgoing::{MAX_CHALLENGES, sdp_of};
-use super::timer::{self, Timer};
 use super::reason::Reason;
+use super::timer::{self, Timer};
 use super::{Call, CallEvent, EndCause, OfferId, State, status};
 use crate::api::EndedBy;
 use crate::engine::Flow;
@@ -130,7 +130,7 @@ impl Call {
             (State::Answered(answered), Method::Invite) if answered.is_leaving() => Some(status(500)),
             // The answer to our own offer has not come yet.
             (State::Answered(answered), Method::Invite) if answered.is_late() => Some(status(491)),
-            (_, Method::Invite) | (State::Established(_), Method::Refer | Method::Notify) => None,
+            (_, Method::Invite) | (State::Established(_), Method::Refer | Method::Notify | Method::Info) => None,
             (_, method) => refusal_of(method),
         };
         if let Some(code) = busy {

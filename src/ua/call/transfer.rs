@@ -333,6 +333,8 @@ impl Call {
             self.handle_refer_response(now, cx, response, flow);
         } else if request.method == Method::Notify {
             self.handle_notify_response(now, cx, response);
+        } else {
+            self.handle_info_answer(cx, request, response.status);
         }
     }
 
@@ -379,6 +381,8 @@ impl Call {
             self.transfers.theirs = None;
         } else if request.method == Method::Refer && self.transfers.ours.take().is_some() {
             cx.emit(CallEvent::Refer(ReferNews::Unanswered { error }));
+        } else {
+            self.handle_info_answer(cx, request, error.status());
         }
     }
 

@@ -94,6 +94,7 @@ impl End {
             CallEvent::OfferWanted { .. }
             | CallEvent::Declined
             | CallEvent::Ended(_)
+            | CallEvent::InfoAnswered { .. }
             | CallEvent::Referred(_)
             | CallEvent::Refer(_) => panic!("{event:?}"),
         }
