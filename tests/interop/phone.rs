@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -66,6 +66,13 @@ impl Setup {
     }
 }
 
+/// Whether keys can be pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    None,
+    Terminal,
+}
+
 /// A running phone.
 #[derive(Debug)]
 pub(crate) struct Phone {
@@ -91,24 +98,66 @@ pub(crate) struct Finished {
 impl Phone {
     /// Starts `bellwire ARGS` with `setup` in `dir`; what it prints is kept there.
     pub(crate) fn start(dir: &Path, setup: &Setup, args: &[&str]) -> Result<Self, String> {
+        Self::begin(dir, setup, args, Keys::None)
+    }
+
+    /// The same in a terminal, made by `script`, so that keys can be pressed; it says text there, no JSON.
+    pub(crate) fn start_with_keys(dir: &Path, setup: &Setup, args: &[&str]) -> Result<Self, String> {
+        Self::begin(dir, setup, args, Keys::Terminal)
+    }
+
+    /// Waits for a line of text with these words, from a phone in a terminal.
+    pub(crate) fn wait_for_words(&mut self, words: &str, limit: Duration) -> Result<(), String> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line["line"].as_str().is_some_and(|line| line.contains(words)) => return Ok(()),
+                Ok(line) => self.seen.push(line),
+                Err(_) => return Err(format!("no `{words}` within {limit:?}; {:?}", self.seen.last())),
+            }
+        }
+    }
+
+    /// Presses keys.
+    pub(crate) fn press(&mut self, keys: &str) -> Result<(), String> {
+        let stdin = self.child.stdin.as_mut().ok_or("no terminal")?;
+        stdin.write_all(keys.as_bytes()).and_then(|()| stdin.flush()).map_err(|e| e.to_string())
+    }
+
+    fn begin(dir: &Path, setup: &Setup, args: &[&str], keys: Keys) -> Result<Self, String> {
         fs::create_dir_all(dir).map_err(|e| e.to_string())?;
         let config = dir.join("bellwire.toml");
         fs::write(&config, setup.toml()).map_err(|e| e.to_string())?;
         fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).map_err(|e| e.to_string())?;
         let stderr = fs::File::create(dir.join("stderr")).map_err(|e| e.to_string())?;
-        let mut child = program()
-            .arg("--config")
-            .arg(&config)
-            .arg("--json")
-            .arg("--trace")
-            .arg(dir.join("trace.txt"))
-            .args(args)
+        let trace = dir.join("trace.txt");
+        let mut command = match keys {
+            Keys::None => program(),
+            Keys::Terminal => Command::new("script"),
+        };
+        match keys {
+            Keys::None => {
+                command.arg("--config").arg(&config).arg("--json").arg("--trace").arg(&trace).args(args);
+                command.stdin(Stdio::null());
+            }
+            Keys::Terminal => {
+                let quoted = |word: &str| format!("'{word}'");
+                let words = [env!("CARGO_BIN_EXE_bellwire"), "--config", &config.display().to_string(), "--trace"]
+                    .iter()
+                    .chain(&[trace.display().to_string().as_str()])
+                    .chain(args)
+                    .map(|word| quoted(word))
+                    .collect::<Vec<_>>();
+                command.args(["-qefc", &words.join(" "), "/dev/null"]).env("TERM", "xterm").env("SHELL", "/bin/sh");
+                command.stdin(Stdio::piped());
+            }
+        }
+        let mut child = command
             .current_dir(dir)
             .env("HOME", dir)
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_STATE_HOME")
             .env_remove("XDG_DATA_HOME")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
@@ -247,6 +296,11 @@ impl Finished {
             return Ok(self);
         }
         Err(format!("told {slugs:?} instead of {slug}; {}", last_words(&self.dir)))
+    }
+
+    /// The SIP messages of the call, as they were sent and came.
+    pub(crate) fn trace(&self) -> Result<String, String> {
+        fs::read_to_string(self.dir.join("trace.txt")).map_err(|e| e.to_string())
     }
 
     /// All digits that it heard, in order.

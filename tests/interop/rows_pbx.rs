@@ -18,6 +18,10 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.push(Row::new("asterisk", "playback of speech, the PBX hangs up", playback));
     rows.push(Row::new("asterisk", "two phones through it", two_phones));
     rows.push(Row::new("asterisk", "hold and resume by the PBX", hold));
+    rows.push(Row::new("asterisk", "hold and resume by us", hold_by_us));
+    rows.push(Row::new("asterisk", "100rel required, session timer of 90 s", timed));
+    rows.push(Row::new("asterisk", "early media, then busy", early_busy));
+    rows.push(Row::new("asterisk", "direct media between two phones", direct_media));
     for codec in ["opus", "g722", "pcmu", "pcma"] {
         rows.push(Row::new("asterisk", format!("echo, tone, {codec}"), move |b, d| {
             echo_tone(b, d, codec, 1000.0, 25.0)
@@ -260,6 +264,85 @@ fn hold(bench: &Bench, dir: &Path) -> Outcome {
     }
     let tone = heard_tone(&Sound::read(&heard, 0)?, 1000.0, 2.0)?;
     Ok(format!("{sent} packets sent while held, {resumed} in the second after; then {tone}"))
+}
+
+/// We hold by a key: the PBX agrees, we hear nothing of its tone, and after the resume we hear it again.
+fn hold_by_us(bench: &Bench, dir: &Path) -> Outcome {
+    let setup = Setup { codecs: vec!["pcmu"], input: Some("tone:440"), ..user_1001(bench)? };
+    let heard = dir.join("heard.wav");
+    let call = ["call", "602", "--record", &heard.display().to_string()];
+    let mut phone = Phone::start_with_keys(dir, &setup, &call)?;
+    phone.wait_for_words("  answered ", Duration::from_secs(10))?;
+    std::thread::sleep(Duration::from_secs(2));
+    for words in ["  on hold   ", "  resumed   ", "  on hold   ", "  resumed   "] {
+        phone.press("h")?;
+        phone.wait_for_words(words, Duration::from_secs(5))?;
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    phone.press("q")?;
+    let done = phone.finish(Duration::from_secs(15))?;
+    done.expect_code(0)?;
+    let sound = Sound::read(&heard, 0)?;
+    let tone = heard_tone(&sound.cut(sound.seconds() - 2.2, 2.0), 1000.0, 1.5)?;
+    let quiet = sound.cut(2.8, 1.0).level_db();
+    if quiet > -60.0 {
+        return Err(format!("heard {quiet:.0} dBFS on hold"));
+    }
+    Ok(format!("held and resumed twice; silence on hold, then {tone}"))
+}
+
+/// The PBX wants its ringing acknowledged, and a sign of life every 45 s.
+fn timed(bench: &Bench, dir: &Path) -> Outcome {
+    let setup = Setup { codecs: vec!["pcmu"], input: Some("tone:440"), ..setup(bench, "1011", "md5-1011")? };
+    let call = ["call", "614", "--duration", "60s", "--set", "call.session_timer=90s"];
+    let done = Phone::run(dir, &setup, &call, Duration::from_secs(90))?;
+    done.expect_code(0)?;
+    ended_by(&done, "local")?;
+    let trace = done.trace()?;
+    let count = |text: &str| trace.matches(text).count();
+    let (pracks, refreshes) = (count("\n    PRACK sip:"), count("\n    UPDATE sip:"));
+    let expires = count("\n    Session-Expires: 90;refresher=uac");
+    if pracks == 0 || expires < 3 || refreshes == 0 {
+        return Err(format!(
+            "{pracks} PRACKs, Session-Expires: 90 {expires} times, {refreshes} refreshes in the trace"
+        ));
+    }
+    Ok(format!("{pracks} PRACK, refreshed after 45 s, {} s of call", done.took.as_secs()))
+}
+
+/// An announcement before the call is refused: it is heard, and the refusal told.
+fn early_busy(bench: &Bench, dir: &Path) -> Outcome {
+    let setup = Setup { codecs: vec!["pcmu"], ..user_1001(bench)? };
+    let heard = dir.join("heard.wav");
+    let call = ["call", "610", "--record", &heard.display().to_string()];
+    let done = Phone::run(dir, &setup, &call, Duration::from_secs(40))?;
+    done.expect_code(8)?.expect_slug("call.busy")?;
+    heard_speech(bench, &Sound::read(&heard, 0)?, "pcmu").map(|figures| format!("announcement {figures}, then busy"))
+}
+
+/// The PBX takes itself out of the way of the sound by re-INVITEs right after the answer.
+fn direct_media(bench: &Bench, dir: &Path) -> Outcome {
+    let (a, b) = (dir.join("a"), dir.join("b"));
+    let callee_setup = Setup { codecs: vec!["pcmu"], input: Some("tone:1000"), ..setup(bench, "1013", "md5-1013")? };
+    let caller_setup = Setup { codecs: vec!["pcmu"], ..setup(bench, "1012", "md5-1012")? };
+    let heard = dir.join("heard.wav");
+    let mut callee = Phone::start(&b, &callee_setup, &["listen", "--auto-answer", "--once"])?;
+    callee.wait_for("registration.ok", Duration::from_secs(10))?;
+    let call = ["call", "1013", "--record", &heard.display().to_string(), "--duration", "6s"];
+    let mut caller = Phone::start(&a, &caller_setup, &call)?;
+    let changed = caller.wait_for("call.changed", Duration::from_secs(10))?;
+    let callee_ports = callee_setup.rtp..callee_setup.rtp + 40;
+    let remote = changed["audio"]["remote"].as_str().unwrap_or_default().to_owned();
+    let port = remote.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+    let caller = caller.finish(Duration::from_secs(20))?;
+    caller.expect_code(0)?;
+    callee.finish(Duration::from_secs(10))?.expect_code(0)?;
+    if !port.is_some_and(|port| callee_ports.contains(&port)) {
+        return Err(format!("sound goes to {remote}, not to the other phone's {callee_ports:?}"));
+    }
+    let sound = Sound::read(&heard, 0)?;
+    let tone = heard_tone(&sound.cut(sound.seconds() - 4.2, 4.0), 1000.0, 3.0)?;
+    Ok(format!("sound straight to {remote}; {tone}"))
 }
 
 /// Waits for the re-INVITE of the peer to be told.
