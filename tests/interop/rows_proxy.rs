@@ -2,10 +2,11 @@
 
 use crate::docker::{Container, free_port, rtp_ports};
 use crate::judge::{ended_by, heard_speech, heard_tone};
+use crate::peers::certificates;
 use crate::phone::{Finished, Phone, Setup};
 use crate::sound::Sound;
 use crate::{Bench, Outcome, Row};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the proxy may take to start on a busy machine.
@@ -19,30 +20,41 @@ pub(crate) struct Kamailio {
     _container: Container,
     /// SIP over UDP and TCP.
     sip: u16,
+    /// SIP over TLS, with a certificate for `localhost` of this CA.
+    tls: u16,
+    ca: PathBuf,
 }
 
 impl Kamailio {
     /// Starts it on a free port.
     pub(crate) fn start(dir: &Path) -> Result<Self, String> {
-        let sip = free_port()?;
-        let options = [format!("--env=SIP_PORT={sip}"), "--env=STOP_WITH_STDIN=1".to_owned()];
+        let (sip, tls) = (free_port()?, free_port()?);
+        let (ca, _) = certificates(&dir.join("tls"), "localhost")?;
+        let options = [
+            format!("--volume={}:/opt/bellwire/tls:ro", dir.join("tls").display()),
+            format!("--env=SIP_PORT={sip}"),
+            format!("--env=TLS_PORT={tls}"),
+            "--env=STOP_WITH_STDIN=1".to_owned(),
+        ];
         let container = Container::start("kamailio", dir, &options, &[])?;
         container.wait_for("tcp main processing", START)?;
-        Ok(Self { _container: container, sip })
+        Ok(Self { _container: container, sip, tls, ca })
     }
 }
 
 /// All rows with Kamailio.
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (caller, callee) in [("udp", "udp"), ("tcp", "tcp"), ("udp", "tcp"), ("tcp", "udp")] {
+    for (caller, callee) in
+        [("udp", "udp"), ("tcp", "tcp"), ("udp", "tcp"), ("tcp", "udp"), ("tls", "tls"), ("tls", "udp"), ("tcp", "tls")]
+    {
         let scenario = format!("two phones through it, {caller} to {callee}, record-routed, the callee hangs up");
         rows.push(Row::new("kamailio", scenario, move |b, d| through(b, d, caller, callee)));
     }
     rows.push(Row::new("kamailio", "a call that is redirected to another user", redirected));
     rows.push(Row::new("kamailio", "two phones of one user answer at once", both_answer));
     rows.push(Row::new("kamailio", "an unknown user", unknown));
-    for transport in ["udp", "tcp"] {
+    for transport in ["udp", "tcp", "tls"] {
         rows.push(Row::new("kamailio", format!("register and unregister, {transport}"), move |b, d| {
             registered(b, d, transport)
         }));
@@ -52,9 +64,14 @@ pub(crate) fn rows() -> Vec<Row> {
 }
 
 fn setup(bench: &Bench, user: &str, transport: &'static str) -> Result<Setup, String> {
-    let server = format!("127.0.0.1:{}", bench.kamailio()?.sip);
+    let kamailio = bench.kamailio()?;
+    let (server, account_lines) = match transport {
+        "tls" => (format!("localhost:{}", kamailio.tls), format!("tls_ca = \"{}\"\n", kamailio.ca.display())),
+        _ => (format!("127.0.0.1:{}", kamailio.sip), String::new()),
+    };
     let account = Some((server, user.to_owned(), PASSWORD.to_owned()));
-    Ok(Setup { account, transport: Some(transport), codecs: vec!["pcmu"], rtp: rtp_ports(40)?, ..Setup::default() })
+    let rtp = rtp_ports(40)?;
+    Ok(Setup { account, account_lines, transport: Some(transport), codecs: vec!["pcmu"], rtp, ..Setup::default() })
 }
 
 /// A phone that registers and answers by itself, once it is registered.
@@ -87,6 +104,14 @@ fn through(bench: &Bench, dir: &Path, from: &'static str, to: &'static str) -> O
     caller.expect_code(0)?;
     ended_by(&caller, "remote")?;
     ended_by(&callee, "local")?;
+    if (from, to) == ("tls", "tls") {
+        // Both may send keys, so both do.
+        let srtp = |done: &Finished| done.event("call.answered").map(|event| event["audio"]["srtp"].clone());
+        let (ours, theirs) = (srtp(&caller)?, srtp(&callee)?);
+        if ours.is_null() || theirs.is_null() {
+            return Err(format!("the sound is not encrypted: {ours} {theirs}"));
+        }
+    }
     let there = heard_speech(bench, &Sound::read(Path::new(&heard_b), 0)?, "pcmu")?;
     let back = heard_tone(&Sound::read(Path::new(&heard_a), 0)?, 1000.0, 9.0)?;
     Ok(format!("there {there}; back {back}"))
