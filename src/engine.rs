@@ -314,6 +314,15 @@ pub enum Output {
     Timeout(Option<Instant>),
 }
 
+/// What the driver saw of the host's network: other addresses than before, or a sleep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkChange {
+    /// The addresses that the host has now.
+    pub addresses: Vec<IpAddr>,
+    /// The host was suspended: whatever was connected may be gone without a word.
+    pub resumed: bool,
+}
+
 /// The five verbs and the answers to the engine's own questions. The softphone and the PBX implement it.
 pub trait Engine {
     /// A datagram arrived on a SIP socket. `local` is the address it was sent to.
@@ -340,6 +349,8 @@ pub trait Engine {
     /// # Errors
     /// When the command makes no sense now; nothing has changed then.
     fn handle_command(&mut self, now: Instant, command: Command) -> Result<Reply, CommandError>;
+    /// The host has other addresses than before, or was suspended.
+    fn handle_network_change(&mut self, _now: Instant, _change: &NetworkChange) {}
     /// The instant of the last [`Output::Timeout`] has come (calling it early is harmless).
     fn handle_timeout(&mut self, now: Instant);
     /// The next output; [`Output::Timeout`] ends the drain.

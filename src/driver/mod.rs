@@ -17,6 +17,7 @@ mod clock;
 mod datagram;
 mod host;
 mod io;
+mod network;
 mod resolver;
 pub(crate) mod sound;
 mod stream;

@@ -5,6 +5,7 @@ use super::clock::{Alarm, Clock};
 use super::datagram::{DATAGRAM, Datagrams, FAIR};
 use super::host::Host;
 use super::io::{Entry, Io, Reading};
+use super::network::Network;
 use super::stream::{Listener, Progress, Received, Stage};
 use super::{Bind, Bound, ClientEvent, Driver, DriverConfig, DriverError, EngineId, Trace};
 use crate::api::{Command, CommandError, Reply};
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 const WAKER: Token = Token(0);
 const ALARM: Token = Token(1);
+const NETWORK: Token = Token(usize::MAX);
 /// Panics of one engine before the driver gives up on it.
 const FAULTS: u32 = 100;
 
@@ -35,6 +37,7 @@ pub(super) struct Loop {
     next_client: u64,
     hosts: Vec<Host>,
     io: Io,
+    network: Network,
     /// Sockets with more to read than their share of the last turn.
     ready: Vec<usize>,
     buffer: Vec<u8>,
@@ -58,7 +61,9 @@ impl Loop {
             .map_err(system("the timer cannot be watched"))?;
         let waker = Arc::new(Waker::new(&registry, WAKER).map_err(system("the system gives no eventfd"))?);
         let rng = Rng::new(Driver::seed()?);
+        let network = Network::new(&registry, NETWORK);
         Ok(Self {
+            network,
             poll,
             events: Events::with_capacity(256),
             clock,
@@ -218,7 +223,8 @@ impl Loop {
     }
 
     fn wait(&mut self) -> Result<(), DriverError> {
-        let deadline = self.hosts.iter().fold(self.io.deadline(), |at, host| earliest(at, host.deadline()));
+        let own = earliest(self.io.deadline(), self.network.deadline());
+        let deadline = self.hosts.iter().fold(own, |at, host| earliest(at, host.deadline()));
         self.alarm.set(&self.clock, deadline).map_err(system("the timer cannot be set"))?;
         let patience = if self.ready.is_empty() { None } else { Some(Duration::ZERO) };
         match self.poll.poll(&mut self.events, patience) {
@@ -239,6 +245,7 @@ impl Loop {
             match event.token() {
                 WAKER => woken = true,
                 ALARM => self.alarm.fired(),
+                NETWORK => self.network.handle_ready(now),
                 Token(token) => {
                     let flags =
                         (event.is_readable() || event.is_read_closed() || event.is_error(), event.is_writable());
@@ -278,6 +285,12 @@ impl Loop {
         }
         for token in self.io.expire(now) {
             self.accept(now, token);
+        }
+        if let Some(change) = self.network.poll(now) {
+            for host in &mut self.hosts {
+                host.call(&mut self.io, |engine| engine.handle_network_change(now, &change));
+                host.settle(now, &mut self.io);
+            }
         }
         for host in &mut self.hosts {
             host.timeout(now, &mut self.io);

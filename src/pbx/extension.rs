@@ -139,6 +139,7 @@ impl ExtensionCall {
             CallEvent::Routed { .. }
             | CallEvent::InfoAnswered { .. }
             | CallEvent::Declined
+            | CallEvent::Moved { .. }
             | CallEvent::Ringing { .. }
             | CallEvent::EarlyEnded { .. }
             | CallEvent::OfferWithdrawn { .. }

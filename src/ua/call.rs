@@ -238,7 +238,11 @@ impl Call {
         let mut parcels = Vec::new();
         for leg in strays.iter_mut().chain(self.legs_mut()) {
             if leg.is_asking(id) {
-                parcels = leg.handle_routed(cx, result);
+                let moved;
+                (parcels, moved) = leg.handle_routed(cx, result);
+                if let Some(local) = moved {
+                    cx.emit(CallEvent::Moved { local });
+                }
                 break;
             }
         }
@@ -322,6 +326,18 @@ impl Call {
                 }
                 State::Established(_) | State::Calling(_) | State::Incoming(_) => self.send_change(now, cx, body),
                 State::Routing { .. } | State::Answered(_) | State::Closing => Err(self.wrong_state()),
+            },
+            CallCommand::Move => match &mut self.state {
+                State::Established(session) => {
+                    session.leg.ask_anew(now, cx);
+                    Ok(())
+                }
+                State::Routing { .. }
+                | State::Offering { .. }
+                | State::Calling(_)
+                | State::Incoming(_)
+                | State::Answered(_)
+                | State::Closing => Err(self.wrong_state()),
             },
             CallCommand::TryOffer { body } => match &self.state {
                 State::Offering { .. } => {

@@ -39,6 +39,8 @@ pub(super) struct Changes {
     muted: bool,
     /// What media was told last: nothing of ours may be heard.
     silent: bool,
+    /// We have moved: the peer does not know our new address yet.
+    moved: bool,
     asking: Asking,
     /// The user wants other codecs, and the peer does not know or has not agreed.
     codecs: bool,
@@ -95,6 +97,13 @@ impl Changes {
         }
     }
 
+    /// The peer is to be told another address of ours.
+    pub(super) const fn move_on(&mut self, now: Instant) {
+        (self.moved, self.refreshing) = (true, false);
+        self.tries = 0;
+        self.asking = Asking::Due(now);
+    }
+
     pub(super) const fn is_held(&self) -> bool {
         self.held
     }
@@ -136,12 +145,13 @@ impl Changes {
         let resumed = ours || theirs.is_none_or(Direction::sends);
         self.held = self.said || (self.held && !resumed);
         self.codecs &= !ours;
+        self.moved = false;
         self.asking = self.due(now);
         self.tries = 0;
     }
 
     const fn due(&self, at: Instant) -> Asking {
-        if self.hold == self.held && !self.codecs { Asking::Nothing } else { Asking::Due(at) }
+        if self.hold == self.held && !self.codecs && !self.moved { Asking::Nothing } else { Asking::Due(at) }
     }
 }
 

@@ -43,6 +43,10 @@ pub(super) struct Line {
     pub(super) route: AudioRoute,
     pub(super) audio: AudioConfig,
     pub(super) sound: Sound,
+    /// Sockets for the address that we have moved to.
+    pub(super) moving: Moving,
+    /// Whose media set the sockets belong to.
+    pub(super) group: Option<RequestId>,
     pub(super) stage: Stage,
     pub(super) changes: Changes,
     /// Our offer went out in a 2xx: its answer comes with the ACK.
@@ -101,6 +105,14 @@ pub(super) enum Sound {
     Leased(Lease),
     Open(Lease),
     Closing { lease: Lease, until: Instant },
+}
+
+/// Sockets that the peer does not know of yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moving {
+    No,
+    Asked { id: RequestId },
+    Leased(Lease),
 }
 
 /// What the line waits for.
@@ -171,6 +183,8 @@ impl Line {
             route: audio.route.clone(),
             audio,
             sound: Sound::None,
+            moving: Moving::No,
+            group: None,
             stage,
             changes: Changes::default(),
             offered_late: false,
@@ -197,6 +211,9 @@ impl Line {
     }
 
     pub(super) const fn lease(&self) -> Option<Lease> {
+        if let Moving::Leased(lease) = self.moving {
+            return Some(lease);
+        }
         match self.sound {
             Sound::Leased(lease) | Sound::Open(lease) | Sound::Closing { lease, .. } => Some(lease),
             Sound::None | Sound::Asked { .. } => None,

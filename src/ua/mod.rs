@@ -18,6 +18,7 @@ pub(crate) mod failure;
 mod forward;
 mod line;
 pub mod login;
+mod network;
 mod progress;
 mod registration;
 mod requests;
@@ -34,7 +35,8 @@ pub use forward::Forward;
 
 use crate::api::{AccountState, CallSummary, Command, CommandError, Event, Reply, Snapshot};
 use crate::engine::{
-    BoundListener, BoundSocket, Engine, Lease, NoLease, NoRoute, Output, Record, ResolveError, StreamEvent,
+    BoundListener, BoundSocket, Engine, Lease, NetworkChange, NoLease, NoRoute, Output, Record, ResolveError,
+    StreamEvent,
 };
 use crate::id::{AccountId, CallHandle, ConnId, MediaId, RequestId, SocketId};
 use crate::media::command::MediaEvent;
@@ -346,6 +348,11 @@ impl Engine for Ua {
         let reply = self.command(now, command);
         self.settle(now);
         reply
+    }
+
+    fn handle_network_change(&mut self, now: Instant, change: &NetworkChange) {
+        self.network_changed(now, change);
+        self.settle(now);
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -28,6 +28,7 @@ impl Ua {
             line.set_signalling(if secure { Signalling::Secure } else { Signalling::Clear });
         }
         match event {
+            CallEvent::Moved { local } => self.move_sound(call, local.ip()),
             CallEvent::Declined => {
                 line.insist();
                 self.offer_now(now, call);
@@ -232,12 +233,14 @@ impl Ua {
             None => {}
         }
         line.sound = Sound::Asked { id };
+        line.group = Some(id);
         self.out.push_back(Output::Lease { id, local, group: id });
     }
 
     fn handle_ended(&mut self, now: Instant, call: CallHandle, ending: &Ending) {
         let code = ending.cause.status().map(|status| status.code());
         self.end_move(call);
+        self.forget_moving(call);
         let replaced = self.was_replaced(call);
         let Some(line) = self.lines.get_mut(&call) else { return };
         let (by, failure) = match line.verdict.take() {
@@ -259,6 +262,7 @@ impl Ua {
 
     /// Gives the sockets back and tells the end.
     pub(super) fn finish_line(&mut self, call: CallHandle) {
+        self.forget_moving(call);
         let Some(mut line) = self.lines.remove(&call) else { return };
         if let Some(lease) = line.lease() {
             if matches!(line.sound, Sound::Open(_)) {

@@ -2,7 +2,7 @@
 
 use super::Ua;
 use super::call::{CallCommand, status};
-use super::line::{DigitPath, Line, OfferError, Sound, Stage};
+use super::line::{DigitPath, Line, Moving, OfferError, Sound, Stage};
 use super::progress::media_of;
 use crate::api::{AudibleTo, AudioRoute, Event, Failure};
 use crate::engine::{Lease, NoLease, Output};
@@ -15,6 +15,10 @@ use crate::time::Instant;
 impl Ua {
     pub(super) fn take_lease(&mut self, now: Instant, id: RequestId, answer: Result<Lease, NoLease>) {
         let asked = |line: &Line| matches!(line.sound, Sound::Asked { id: asked, .. } if asked == id);
+        let moving = |line: &Line| line.moving == Moving::Asked { id };
+        if let Some(call) = self.lines.iter().find(|(_, line)| moving(line)).map(|(call, _)| *call) {
+            return self.guarded(now, call, |ua| ua.use_new_lease(now, call, answer));
+        }
         let Some(call) = self.lines.iter().find(|(_, line)| asked(line)).map(|(call, _)| *call) else {
             // The call is over meanwhile.
             if let Ok(lease) = answer {
@@ -163,7 +167,17 @@ impl Ua {
                 settings.media_timeout = timeout;
                 MediaCommand::Open { plan, route, settings }
             }
-            Sound::Open(_) => MediaCommand::SetPlan(plan),
+            Sound::Open(old) => {
+                // The peer knows our new address now: the sockets of the old one go.
+                let new = plan.transports.first().map(|transport| transport.lease);
+                if let (Moving::Leased(lease), Some(_)) = (line.moving, new.filter(|new| *new != old)) {
+                    (line.sound, line.moving) = (Sound::Open(lease), Moving::No);
+                    self.out.push_back(Output::Media(media_of(call), MediaCommand::SetPlan(plan)));
+                    self.out.push_back(Output::Release(old));
+                    return;
+                }
+                MediaCommand::SetPlan(plan)
+            }
             Sound::None | Sound::Asked { .. } | Sound::Closing { .. } => return,
         };
         let up = !matches!(line.stage, Stage::Calling);

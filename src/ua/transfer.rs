@@ -331,6 +331,7 @@ impl Ua {
             | CallEvent::Digit { .. }
             | CallEvent::InfoAnswered { .. }
             | CallEvent::Declined
+            | CallEvent::Moved { .. }
             | CallEvent::Offer { .. }
             | CallEvent::OfferWanted { .. }
             | CallEvent::Answer { .. }

@@ -848,6 +848,16 @@ const CHECKLIST: &[Subject] = &[
                 ]),
             ),
             (
+                "another address, or a sleep: registered again at once, and calls move by re-INVITE",
+                Tests(&[
+                    "a_call_moves_to_the_new_address_within_three_seconds",
+                    "a_phone_without_any_network_for_a_while_takes_its_call_up_again",
+                    "a_registered_phone_is_registered_from_its_new_address_at_once_and_its_call_goes_on",
+                    "a_phone_that_has_slept_registers_within_five_seconds_of_waking",
+                    "a_network_that_comes_back_ends_the_wait_for_the_next_try",
+                ]),
+            ),
+            (
                 "Service-Route is preloaded on all requests, the GRUU is our Contact",
                 Tests(&["requests_take_the_service_route_and_show_the_gruu"]),
             ),

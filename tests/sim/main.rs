@@ -29,6 +29,7 @@ mod refreshing;
 mod registration;
 mod reliable;
 mod replacing;
+mod roaming;
 mod srtp;
 mod storms;
 mod sweep;

@@ -70,6 +70,7 @@ impl Bridge {
             }
             CallEvent::Routed { .. }
             | CallEvent::Declined
+            | CallEvent::Moved { .. }
             | CallEvent::Ringing { .. }
             | CallEvent::Established { .. }
             | CallEvent::OfferWithdrawn { .. }
@@ -162,6 +163,7 @@ impl Bridge {
             | CallEvent::Declined
             | CallEvent::EarlyEnded { .. }
             | CallEvent::Digit { .. }
+            | CallEvent::Moved { .. }
             | CallEvent::ChangeDone
             | CallEvent::InfoAnswered { .. }
             | CallEvent::Referred(_)

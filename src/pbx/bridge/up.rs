@@ -133,6 +133,7 @@ impl Bridge {
             CallEvent::Routed { .. }
             | CallEvent::InfoAnswered { .. }
             | CallEvent::Declined
+            | CallEvent::Moved { .. }
             | CallEvent::Ringing { .. }
             | CallEvent::EarlyEnded { .. }
             | CallEvent::ChangeDone

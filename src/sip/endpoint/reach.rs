@@ -1,9 +1,10 @@
 //! How others reach us: what a registrar has told about a Contact of ours (RFC 3581, RFC 5627).
 
 use super::Endpoint;
-use crate::engine::Protocol;
+use crate::engine::{NetworkChange, Protocol, StreamFault};
 use crate::sip::message::Uri;
-use std::net::SocketAddr;
+use crate::time::Instant;
+use std::net::{IpAddr, SocketAddr};
 
 /// What is known beyond our own view of a Contact; found by its user part, which nobody else has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +28,15 @@ impl Endpoint {
     /// What is known of the Contact with this user part.
     pub fn reach(&self, user: &str) -> Option<&Reach> {
         self.reaches.get(user)
+    }
+
+    /// The host has these addresses now. Connections from others are lost, and after a sleep all that we opened are: their
+    /// other end may have forgotten them.
+    pub fn handle_network_change(&mut self, now: Instant, change: &NetworkChange) {
+        let addresses: &[IpAddr] = if change.resumed { &[] } else { &change.addresses };
+        for conn in self.connections.without(addresses) {
+            self.close(now, conn, StreamFault::Unreachable);
+        }
     }
 
     /// The address to announce in place of `local`.

@@ -104,6 +104,15 @@ impl Connections {
         self.by_peer.get(&(protocol, peer, tls.cloned())).copied()
     }
 
+    /// The connections whose local end is not among `addresses`; those that are being opened count as fine.
+    pub(crate) fn without(&self, addresses: &[IpAddr]) -> Vec<ConnId> {
+        let gone = |connection: &Connection| match connection.state {
+            State::Open { local } => !addresses.contains(&local.ip().to_canonical()),
+            State::Opening { .. } => false,
+        };
+        self.table.iter().filter(|(_, connection)| gone(connection)).map(|(conn, _)| *conn).collect()
+    }
+
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Connection> {
         self.table.get(&conn)
     }

@@ -126,6 +126,8 @@ pub enum CallCommand {
         /// The status.
         status: StatusCode,
     },
+    /// Our address has changed: asks for the way to the peer anew. [`CallEvent::Moved`] follows once there is one.
+    Move,
     /// Ends the call in any state: CANCEL, BYE or 480.
     HangUp,
     /// Tells the peer of an established call something (INFO); answered by [`CallEvent::InfoAnswered`].
@@ -178,6 +180,11 @@ pub enum CallEvent {
         peer: SocketAddr,
         /// How it is reached.
         protocol: Protocol,
+    },
+    /// After [`CallCommand::Move`]: requests to the peer leave from here now. The peer learns it by the next offer.
+    Moved {
+        /// Our SIP address; its IP is the one to announce in SDP.
+        local: SocketAddr,
     },
     /// What [`CallCommand::TryOffer`] described was refused. Wants [`CallCommand::Offer`]: another one, along the same way.
     Declined,

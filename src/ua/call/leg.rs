@@ -10,6 +10,7 @@ use crate::sip::dialog::Dialog;
 use crate::sip::endpoint::{Endpoint, Route, RouteError, RouteId, TlsWish, Wish};
 use crate::sip::message::{HeaderName, Headers, Method, Request, Uri};
 use crate::time::Instant;
+use std::net::SocketAddr;
 
 #[derive(Debug)]
 pub(super) struct Leg {
@@ -34,6 +35,8 @@ pub(super) struct Leg {
     stays: bool,
     /// Whom the secure connection of `flow` led to when the dialog began.
     tls: Option<TlsPolicy>,
+    /// The way is asked for because ours has changed.
+    moves: bool,
     path: Path,
 }
 
@@ -67,6 +70,7 @@ impl Leg {
             unacknowledged: None,
             stays,
             tls,
+            moves: false,
             path: Path::Unknown,
         }
     }
@@ -150,13 +154,35 @@ impl Leg {
         &mut self,
         cx: &Cx<'_, '_>,
         result: Result<Route, RouteError>,
-    ) -> Vec<(Request, Route)> {
+    ) -> (Vec<(Request, Route)>, Option<SocketAddr>) {
         let Path::Asked { uri, waiting, .. } = std::mem::replace(&mut self.path, Path::Unknown) else {
-            return Vec::new();
+            return (Vec::new(), None);
         };
+        let moved = result.as_ref().ok().map(|route| route.local).filter(|_| std::mem::take(&mut self.moves));
         let route = result.unwrap_or_else(|_| self.back(cx.core.endpoint));
         self.path = Path::Known { uri, route: route.clone() };
-        waiting.into_iter().map(|request| (request, route.clone())).collect()
+        (waiting.into_iter().map(|request| (request, route.clone())).collect(), moved)
+    }
+
+    /// Our own address has changed: the way is asked for anew, and the flow of before is none any more.
+    pub(super) fn ask_anew(&mut self, now: Instant, cx: &mut Cx<'_, '_>) {
+        let uri = self.dialog.route_uri();
+        // Who is behind a NAT is still reached where it came from, and not where it says.
+        let asked = if self.stays {
+            let peer = Uri::sip(None, crate::sip::message::Host::Ip(self.flow.peer.ip()));
+            peer.with_port(self.flow.peer.port())
+        } else {
+            uri.clone()
+        };
+        let mut wish = self.wish(&asked);
+        wish.transport = wish.transport.or_else(|| Some(self.flow.protocol).filter(|_| asked.transport().is_none()));
+        let route = cx.route(now, &asked, wish);
+        let waiting = match std::mem::replace(&mut self.path, Path::Unknown) {
+            Path::Asked { waiting, .. } => waiting,
+            Path::Known { .. } | Path::Unknown => Vec::new(),
+        };
+        self.path = Path::Asked { route, uri, waiting };
+        (self.stays, self.moves) = (false, true);
     }
 }
 

@@ -1,11 +1,14 @@
 //! Keeping the way to us open: keep-alives along the flow of the binding (RFC 5626 §4.4), and a new one when it breaks.
 
+use super::super::account::AccountConfig;
 use super::super::call::Core;
 use super::{Registration, State};
-use crate::engine::{FlowVia, Protocol};
+use crate::engine::{FlowVia, NetworkChange, Protocol};
 use crate::id::ConnId;
 use crate::rng::Rng;
+use crate::sip::message::NameAddr;
 use crate::time::{Duration, Instant};
+use std::net::IpAddr;
 
 /// Keep-alives along a datagram flow, ms (NATs forget a mapping after 30 s; RFC 5626 §4.4.2 with 80 % of it as least).
 const KEEP_DATAGRAMS: (u64, u64) = (24_000, 29_000);
@@ -23,6 +26,36 @@ impl Registration {
         if let (true, State::Registered { refresh_at }) = (ours, &mut self.state) {
             *refresh_at = (*refresh_at).min(now + spread(core.rng, RECONNECT));
         }
+    }
+
+    /// The host has other addresses, or has slept. Whoever was reached along what is gone registers anew at once, and so does
+    /// whoever waits to try again.
+    pub(in crate::ua) fn handle_network_change(
+        &mut self,
+        now: Instant,
+        core: &mut Core<'_>,
+        config: &AccountConfig,
+        change: &NetworkChange,
+    ) {
+        let gone = |ip: IpAddr| change.resumed || !change.addresses.contains(&ip.to_canonical());
+        let lost = match &self.state {
+            State::Registered { .. } => self.binding.as_ref().is_some_and(|binding| gone(binding.flow.local.ip())),
+            // Its answer would go to where we are not any more.
+            State::Registering { route, .. } => gone(route.local.ip()),
+            State::Backoff { .. } => true,
+            State::Idle | State::Routing { .. } | State::Unregistering { .. } | State::Stopped => false,
+        };
+        if !lost {
+            return;
+        }
+        if let Some(binding) = &self.binding
+            && gone(binding.flow.local.ip())
+        {
+            self.reached.stale = Some(NameAddr::new(binding.contact.uri.clone()));
+        }
+        self.failures = 0;
+        self.state = State::Idle;
+        self.start(now, core, config);
     }
 
     /// Sends a keep-alive if it is time for one.

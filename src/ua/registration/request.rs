@@ -38,7 +38,8 @@ impl Registration {
         headers.push(HeaderName::CSEQ, CSeq { seq: self.seq, method: Method::Register }.to_string());
         headers.push(HeaderName::CONTACT, contact.to_string());
         // With an instance the registrar knows by itself that the new Contact replaces the old one.
-        if let Some(stale) = self.reached.stale.take().filter(|_| self.instance.is_none() && expires > 0) {
+        let stale = self.reached.stale.take().filter(|stale| stale.uri != contact.uri);
+        if let Some(stale) = stale.filter(|_| self.instance.is_none() && expires > 0) {
             headers.push(HeaderName::CONTACT, stale.with_param("expires", "0").to_string());
         }
         headers.push(HeaderName::EXPIRES, expires.to_string());

@@ -12,8 +12,8 @@ pub mod sound;
 
 use bellwire::api::{Command, CommandError, Event, Reply};
 use bellwire::engine::{
-    BoundListener, BoundSocket, Engine, Family, Flow, FlowVia, Lease, NoLease, NoRoute, Output, Protocol, Record,
-    RecordData, ResolveError, StreamEvent, StreamFault, TlsFault, TlsInfo, TlsPolicy, Transmit,
+    BoundListener, BoundSocket, Engine, Family, Flow, FlowVia, Lease, NetworkChange, NoLease, NoRoute, Output,
+    Protocol, Record, RecordData, ResolveError, StreamEvent, StreamFault, TlsFault, TlsInfo, TlsPolicy, Transmit,
 };
 use bellwire::id::{CallHandle, ConnId, ListenerId, MediaId, RequestId, SetId, SocketId};
 use bellwire::media::command::{AudioSink, AudioSource, Builtin, MediaCommand, Route};
@@ -435,6 +435,28 @@ impl World {
         for (conn, pipe) in std::mem::take(&mut node_ref.pipes) {
             let _ = conn;
             self.enqueue(now, Delivery::Stream { node: pipe.node, conn: pipe.conn, event: PipeEvent::Closed });
+        }
+        self.drain(node.0);
+    }
+
+    /// The host has these addresses and no others from now on; its phone is told. What came along the old ones is lost.
+    pub fn readdress(&mut self, node: NodeId, ips: &[&str]) {
+        let addresses = addresses(ips);
+        self.nodes[node.0].ips = addresses.clone();
+        self.nodes[node.0].pipes.clear();
+        self.tell_network(node, NetworkChange { addresses, resumed: false });
+    }
+
+    /// The host wakes up after a sleep, in which the world went on without it.
+    pub fn wake_up(&mut self, node: NodeId) {
+        let addresses = self.nodes[node.0].ips.clone();
+        self.tell_network(node, NetworkChange { addresses, resumed: true });
+    }
+
+    fn tell_network(&mut self, node: NodeId, change: NetworkChange) {
+        let now = self.now;
+        if let Some(engine) = self.nodes[node.0].host.engine() {
+            engine.handle_network_change(now, &change);
         }
         self.drain(node.0);
     }

@@ -93,6 +93,7 @@ impl End {
             | CallEvent::EarlyEnded { .. } => {}
             CallEvent::OfferWanted { .. }
             | CallEvent::Declined
+            | CallEvent::Moved { .. }
             | CallEvent::Ended(_)
             | CallEvent::InfoAnswered { .. }
             | CallEvent::Referred(_)
