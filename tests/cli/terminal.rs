@@ -77,6 +77,10 @@ fn a_call_is_held_and_a_second_one_answered_by_single_keys() {
     listener.type_in("h");
     listener.until("  resumed   ");
     first.until("\"held_by_peer\":false");
+    // The next codec after Opus.
+    listener.type_in("c");
+    listener.until("  changed   g722 ");
+    first.until_out(|line| line.contains("call.changed") && line.contains("\"codec\":\"g722\""));
     // Call waiting: answering the second one holds the first.
     let second = home.start(&["call", "bob", "-c", &carol, "--json"]);
     listener.until("a answer and hold the other  r reject");
