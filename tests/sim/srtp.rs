@@ -30,6 +30,13 @@ fn guarded(encryption: MediaEncryption) -> UaConfig {
     config
 }
 
+/// The same with so few suites that its INVITE fits a datagram, for peers that are played by hand.
+fn brief(encryption: MediaEncryption) -> UaConfig {
+    let mut config = guarded(encryption);
+    config.default_audio.capabilities.suites = vec![Suite::AeadAes256Gcm, Suite::AesCm128Sha1Tag80];
+    config
+}
+
 fn user(name: &str, encryption: MediaEncryption) -> UaConfig {
     let mut config = account(name, PBX, &format!("{name}-secret"));
     config.accounts[0].audio = guarded(encryption).default_audio;
@@ -217,7 +224,7 @@ fn line(tag: u32, letter: char) -> CryptoLine {
 impl Spy {
     /// Alice has called bob, who has answered with a key.
     fn answered(encryption: MediaEncryption) -> Self {
-        let (mut scene, call, invite) = Scene::dialled(guarded(encryption));
+        let (mut scene, call, invite) = Scene::dialled(brief(encryption));
         let theirs = lines_of(&invite).into_iter().find(|line| line.suite == Suite::AesCm128Sha1Tag80).unwrap();
         let mine = line(theirs.tag, 'b');
         let profile = if body(&invite).contains("RTP/SAVP") { "RTP/SAVP" } else { "RTP/AVP" };
@@ -446,7 +453,7 @@ fn an_answer_that_takes_the_encryption_away_ends_the_call_before_a_packet_is_sen
         ),
         ("another tag", format!("{savp}a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}\r\n"), "tls.srtp-suite"),
     ] {
-        let (mut scene, _, invite) = Scene::dialled(guarded(MediaEncryption::Required));
+        let (mut scene, _, invite) = Scene::dialled(brief(MediaEncryption::Required));
         assert!(body(&invite).contains(" RTP/SAVP 0 101\r\n"), "{invite}");
         scene.say(&reply(&invite, "200 OK", "b", CONTACT, &answer));
         scene.hear("ACK");
@@ -457,7 +464,7 @@ fn an_answer_that_takes_the_encryption_away_ends_the_call_before_a_packet_is_sen
         scene.world.assert_quiet();
     }
     // A refusal of the encrypted offer is the end as well: nothing clear is tried after it.
-    let (mut scene, _, invite) = Scene::dialled(guarded(MediaEncryption::Required));
+    let (mut scene, _, invite) = Scene::dialled(brief(MediaEncryption::Required));
     scene.say(&reply(&invite, "488 Not Acceptable Here", "b", "", ""));
     scene.hear("ACK");
     assert_eq!(slug(&scene.ended()), Some("tls.srtp-required"));
@@ -477,7 +484,7 @@ fn an_offer_in_the_clear_is_refused_where_encryption_is_required() {
         plain.clone() + &key(" UNAUTHENTICATED_SRTP"),
         plain.clone() + &key("|2^99"),
     ] {
-        let mut scene = Scene::new(guarded(MediaEncryption::Required));
+        let mut scene = Scene::new(brief(MediaEncryption::Required));
         scene.say(&invite("in", &offer));
         let refusal = scene.hear("488");
         let ack = invite("in", "").replace("INVITE", "ACK");
@@ -491,7 +498,7 @@ fn an_offer_in_the_clear_is_refused_where_encryption_is_required() {
 
 #[test]
 fn who_refuses_keys_beside_clear_sound_is_asked_again_with_srtp_alone() {
-    let (mut scene, call, first) = Scene::dialled(guarded(MediaEncryption::Preferred));
+    let (mut scene, call, first) = Scene::dialled(brief(MediaEncryption::Preferred));
     assert!(body(&first).contains(" RTP/AVP 0 101\r\n") && body(&first).contains("a=crypto:1 "), "{first}");
     scene.say(&reply(&first, "488 Not Acceptable Here", "b", "", ""));
     scene.hear("ACK");
@@ -505,7 +512,7 @@ fn who_refuses_keys_beside_clear_sound_is_asked_again_with_srtp_alone() {
     assert_eq!(audio(&scene.world, scene.alice).suite.as_deref(), Some("AES_CM_128_HMAC_SHA1_80"));
     scene.finish(call);
     // Once is enough.
-    let (mut scene, _, first) = Scene::dialled(guarded(MediaEncryption::Preferred));
+    let (mut scene, _, first) = Scene::dialled(brief(MediaEncryption::Preferred));
     scene.say(&reply(&first, "488 Not Acceptable Here", "b", "", ""));
     scene.hear("ACK");
     let second = scene.hear("INVITE");
@@ -607,7 +614,7 @@ fn two_phones_encrypt_to_each_other_through_the_pbx() {
 #[test]
 fn the_keys_of_no_two_calls_are_the_same() {
     let mut seen = std::collections::BTreeSet::new();
-    let mut scene = Scene::new(guarded(MediaEncryption::Preferred));
+    let mut scene = Scene::new(brief(MediaEncryption::Preferred));
     for _ in 0..100 {
         let call = scene.world.dial(scene.alice, "sip:bob@10.0.0.9");
         let invite = scene.hear("INVITE");
@@ -621,5 +628,5 @@ fn the_keys_of_no_two_calls_are_the_same() {
             .world
             .run_until(scene.alice, |event| matches!(event, Event::CallEnded { call: over, .. } if *over == call));
     }
-    assert_eq!(seen.len(), 600);
+    assert_eq!(seen.len(), 200);
 }
