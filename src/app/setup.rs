@@ -152,6 +152,7 @@ fn account(account: &Account, config: &Config) -> Result<AccountConfig, Failure>
         auto_answer: account.auto_answer,
         contact_rewrite: account.contact_rewrite,
         outbound: account.outbound,
+        gruu: account.gruu,
         dtmf: account.dtmf,
         auto_answer_from: account.auto_answer_from.clone(),
         ..AccountConfig::new(&account.name, aor, registrar)

@@ -162,6 +162,7 @@ fn account(server: &str, password: crate::secret::Secret, config: &Config) -> Ac
         encryption: config.call.encryption,
         contact_rewrite: true,
         outbound: true,
+        gruu: false,
     }
 }
 

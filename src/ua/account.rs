@@ -78,6 +78,8 @@ pub struct AccountConfig {
     pub contact_rewrite: bool,
     /// Registers a flow (RFC 5626); needs [`UaConfig::instance`].
     pub outbound: bool,
+    /// Asks for a GRUU (RFC 5627) and shows it as our Contact. Some proxies give one and then do not route by it inside calls.
+    pub gruu: bool,
     /// How digits are sent.
     pub dtmf: DtmfMode,
     /// Callers whose wish to be answered at once is followed (Answer-Mode, answer-after): numbers, `user@host`, `*` for all.
@@ -102,6 +104,7 @@ impl AccountConfig {
             auto_answer: None,
             contact_rewrite: true,
             outbound: true,
+            gruu: false,
             dtmf: DtmfMode::Auto,
             auto_answer_from: Vec::new(),
         }

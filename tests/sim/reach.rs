@@ -19,7 +19,9 @@ fn secs(seconds: u64) -> Duration {
 }
 
 fn phone() -> UaConfig {
-    UaConfig { instance: Some(URN.into()), ..account("alice", SERVER, "alice-secret") }
+    let mut phone = UaConfig { instance: Some(URN.into()), ..account("alice", SERVER, "alice-secret") };
+    phone.accounts[0].gruu = true;
+    phone
 }
 
 fn alone(config: UaConfig) -> (World, NodeId, Server) {
@@ -69,6 +71,12 @@ fn a_phone_names_itself_its_flow_and_what_it_supports() {
     assert_eq!(heard.request.headers.tokens(&HeaderName::SUPPORTED), ["path", "gruu", "outbound"]);
     accept(&mut world, registrar, &heard, &[], None);
     world.run_until(alice, registered);
+    // An account that wants no GRUU asks for none.
+    let mut plain = phone();
+    plain.accounts[0].gruu = false;
+    let (mut world, _, registrar) = alone(plain);
+    let heard = registrar.request(&mut world, Method::Register);
+    assert_eq!(heard.request.headers.tokens(&HeaderName::SUPPORTED), ["path", "outbound"]);
     // Without a name there is no flow to tell of, and nothing that needs one.
     let (mut world, _, registrar) = alone(account("alice", SERVER, "x"));
     let heard = registrar.request(&mut world, Method::Register);

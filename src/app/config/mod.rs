@@ -93,6 +93,8 @@ pub struct Account {
     pub contact_rewrite: bool,
     /// Whether a flow is registered (RFC 5626).
     pub outbound: bool,
+    /// Contact by a GRUU (RFC 5627).
+    pub gruu: bool,
 }
 
 /// Whether sound is encrypted.

@@ -436,6 +436,7 @@ fn account<'a>(
     let encryption = encryption(r, &mut t, Some(above.1));
     let contact_rewrite = r.flag(&mut t, "contact_rewrite", true);
     let outbound = r.flag(&mut t, "outbound", true);
+    let gruu = r.flag(&mut t, "gruu", false);
     let modes = [("auto", DtmfMode::Auto), ("rfc4733", DtmfMode::Rfc4733), ("info", DtmfMode::Info)];
     let dtmf = r.choice(&mut t, "dtmf", DtmfMode::Auto, &modes, &["inband"]);
     let auto_answer = r.value(&mut t, "auto_answer", None, auto_answer, |v| {
@@ -472,6 +473,7 @@ fn account<'a>(
         encryption,
         contact_rewrite,
         outbound,
+        gruu,
     })
 }
 

@@ -57,11 +57,12 @@ impl Registration {
     }
 
     /// Option tags that we understand in a REGISTER.
-    pub(super) fn supported(&self) -> &'static str {
-        match (&self.instance, self.reached.outbound) {
-            (None, _) => "path",
-            (Some(_), false) => "path, gruu",
-            (Some(_), true) => "path, gruu, outbound",
+    pub(super) fn supported(&self, gruu: bool) -> &'static str {
+        match (&self.instance, gruu, self.reached.outbound) {
+            (None, _, _) | (Some(_), false, false) => "path",
+            (Some(_), true, false) => "path, gruu",
+            (Some(_), false, true) => "path, outbound",
+            (Some(_), true, true) => "path, gruu, outbound",
         }
     }
 
@@ -77,7 +78,7 @@ impl Registration {
     ) -> bool {
         let routes = response.headers.addresses(&HeaderName::SERVICE_ROUTE).unwrap_or_default();
         self.reached.service_route = routes.into_iter().take(MAX_SERVICE_ROUTE).collect();
-        let gruu = listed.and_then(|entry| entry.params.get("pub-gruu")?.parse().ok());
+        let gruu = listed.filter(|_| config.gruu).and_then(|entry| entry.params.get("pub-gruu")?.parse().ok());
         let wrong = config.contact_rewrite && self.see(route, ours, response);
         core.endpoint.set_reach(&self.contact_user, Reach { seen: self.reached.seen, gruu });
         wrong

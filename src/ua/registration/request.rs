@@ -43,7 +43,7 @@ impl Registration {
             headers.push(HeaderName::CONTACT, stale.with_param("expires", "0").to_string());
         }
         headers.push(HeaderName::EXPIRES, expires.to_string());
-        headers.push(HeaderName::SUPPORTED, self.supported());
+        headers.push(HeaderName::SUPPORTED, self.supported(config.gruu));
         headers.push(HeaderName::ALLOW, ALLOW);
         headers.push(HeaderName::USER_AGENT, user_agent);
         if let Some(login) = core.logins.get_mut(&self.account) {
