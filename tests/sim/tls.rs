@@ -283,3 +283,37 @@ fn a_sips_call_is_not_led_to_an_address_in_clear_by_a_redirection() {
     assert!(world.hear_now(server.0).is_none(), "nothing came in clear");
     world.assert_quiet();
 }
+
+#[test]
+fn a_call_over_tls_takes_no_request_in_clear() {
+    let mut office = office(11);
+    let Office { world, pbx, alice, bob } = &mut office;
+    world.dial(*alice, "bob");
+    let theirs = incoming(world, *bob);
+    world.command(*bob, Command::Answer { call: theirs, audio: None }).unwrap();
+    world.run_until(*alice, answered);
+    world.run_for(secs(1));
+    // Whoever has read the dialog somewhere knows how its BYE must look.
+    let ok = world
+        .ladder
+        .iter()
+        .find(|arrow| arrow.from == "bob" && arrow.text.contains("INVITE") && arrow.line.contains("200"));
+    let ok = ok.expect("bob answered").text.clone();
+    let header = |name: &str| ok.lines().find(|line| line.starts_with(name)).expect("a header").to_owned();
+    let (from, to, call_id) = (header("From:"), header("To:"), header("Call-ID:"));
+    for (seq, method) in [(90, "INFO"), (91, "BYE")] {
+        let text = format!(
+            "{method} sip:bob@10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP {PBX}:5060;branch=z9hG4bKm{seq};rport\r\n{from}\r\n{to}\r\n\
+             {call_id}\r\nCSeq: {seq} {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        world.say_bytes(*pbx, 5060, "10.0.0.2:5060".parse().unwrap(), text.into_bytes());
+        world.run_for(secs(1));
+    }
+    let refused = world.ladder.iter().filter(|arrow| arrow.from == "bob" && arrow.line.contains("403")).count();
+    assert_eq!(refused, 2);
+    assert!(!world.events(*bob).iter().any(|event| ended(event)), "the call goes on");
+    world.command(*bob, Command::HangUp { call: theirs }).unwrap();
+    world.run_until(*alice, ended);
+    world.run_for(secs(40));
+    world.assert_quiet();
+}

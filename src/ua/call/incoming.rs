@@ -294,8 +294,8 @@ impl Call {
     ) {
         let pinned = self.login.is_some();
         let State::Incoming(incoming) = &mut self.state else { return };
-        let code = if pinned && incoming.leg.flow.peer.ip() != flow.peer.ip() {
-            status(403) // threats C7
+        let code = if !incoming.leg.takes_from(pinned, &flow) {
+            status(403)
         } else if request.method == Method::Update {
             return self.handle_update(now, cx, txn, request, flow);
         } else if request.method == Method::Invite {

@@ -55,6 +55,14 @@ enum Path {
 }
 
 impl Leg {
+    /// Whether a request of this dialog may come along `flow`. A call through the account's server (`pinned`) only takes
+    /// requests from there (threats C7), and what goes over a secure transport never goes on in clear: our keys would.
+    pub(super) fn takes_from(&self, pinned: bool, flow: &Flow) -> bool {
+        let stranger = pinned && self.flow.peer.ip() != flow.peer.ip();
+        let downgrade = self.flow.protocol.is_secure() && !flow.protocol.is_secure();
+        !stranger && !downgrade
+    }
+
     pub(super) fn new(cx: &Cx<'_, '_>, id: LegId, dialog: Dialog, flow: Flow, stays: bool) -> Self {
         let tls = cx.core.endpoint.tls_of(&flow);
         Self {

@@ -114,8 +114,7 @@ impl Call {
             | State::Incoming(_)
             | State::Closing => return,
         };
-        // Threats C7: a call through the account's server only takes requests from there.
-        if pinned && leg.flow.peer.ip() != flow.peer.ip() {
+        if !leg.takes_from(pinned, &flow) {
             cx.respond(now, txn, &request, status(403), self);
             return;
         }
