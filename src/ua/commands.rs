@@ -133,7 +133,6 @@ impl Ua {
         if let Some(config) = config.filter(|_| ours) {
             about = About { peer: about.peer, ..super::registration::about(config) };
         }
-        headers.push((HeaderName::SUPPORTED, "replaces, norefersub".to_owned()));
         if self.config.call.privacy {
             // The server knows us by its own header; the callee is told nothing (RFC 3325 §9.3).
             if ours {

@@ -114,7 +114,7 @@ fn ring_group(bench: &Bench, dir: &Path) -> Outcome {
     let mut answers = Phone::start(&c, &user(bench, 1027)?, &["listen", "--once", "--auto-answer=1s"])?;
     rings.wait_for("registration.ok", Duration::from_secs(10))?;
     answers.wait_for("registration.ok", Duration::from_secs(10))?;
-    Phone::run(&a, &user(bench, 1022)?, &["call", "614", "--duration", "1s"], Duration::from_secs(20))?
+    Phone::run(&a, &user(bench, 1022)?, &["call", "620", "--duration", "1s"], Duration::from_secs(20))?
         .expect_code(0)?;
     answers.finish(Duration::from_secs(10))?.expect_code(0)?;
     let rang = rings.finish(Duration::from_secs(10))?;
