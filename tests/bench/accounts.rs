@@ -32,38 +32,55 @@ fn start(directory: &Path, config: &str, text: &str, arguments: &[&str]) -> Resu
     fs::write(&file, text).map_err(|error| error.to_string())?;
     let mut command = Command::new(find(Kind::Bellwire)?);
     command.arg("--config").arg(file).args(arguments).env("HOME", directory);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().map(Running).map_err(|error| error.to_string())
 }
 
-/// Waits until the program has told `count` events `name`; returns when it had told that it is ready, and the last of them.
-fn events(running: &mut Running, name: &str, count: usize) -> Result<(Instant, Instant), String> {
+/// What a program says that matters here.
+enum Said {
+    Ready,
+    Registered,
+    /// So many events were more than it could write in time.
+    Missed(usize),
+}
+
+/// Waits until the program has told of `count` registrations; returns when it was ready, and when the last of them was told.
+fn registrations(running: &mut Running, count: usize) -> Result<(Instant, Instant), String> {
     let out = running.0.stdout.take().ok_or("no output")?;
+    let errors = running.0.stderr.take().ok_or("no errors")?;
     let (sender, receiver) = channel();
-    let wanted = format!("\"event\":\"{name}\"");
-    // Reads on after the last: a full pipe would hold the program up.
+    // Both read on after the last: a full pipe would hold the program up.
+    let told = sender.clone();
     std::thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
-            let which =
-                if line.contains("\"event\":\"ready\"") { Some(true) } else { line.contains(&wanted).then_some(false) };
-            if let Some(ready) = which {
-                let _ = sender.send((ready, Instant::now()));
+            if line.contains("\"event\":\"ready\"") {
+                let _ = told.send((Said::Ready, Instant::now()));
+            } else if line.contains("\"event\":\"registration.ok\"") {
+                let _ = told.send((Said::Registered, Instant::now()));
             }
         }
     });
-    let (mut begun, mut told) = (None, 0);
-    loop {
-        let (ready, at) =
-            receiver.recv_timeout(Duration::from_secs(60)).map_err(|_| format!("{told} of {count} {name}"))?;
-        if ready {
-            begun = Some(at);
-        } else {
-            told += 1;
+    std::thread::spawn(move || {
+        for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            let missed = line.trim().strip_suffix(" events were missed").and_then(|number| number.parse().ok());
+            if let Some(missed) = missed {
+                let _ = sender.send((Said::Missed(missed), Instant::now()));
+            }
         }
-        if told == count {
-            return Ok((begun.unwrap_or(at), at));
+    });
+    let (mut begun, mut registered) = (None, 0);
+    while registered < count {
+        let (said, at) = receiver
+            .recv_timeout(Duration::from_secs(60))
+            .map_err(|_| format!("{registered} of {count} registered"))?;
+        match said {
+            Said::Ready => begun = Some(at),
+            Said::Registered => registered += 1,
+            Said::Missed(more) => registered += more,
         }
     }
+    let end = Instant::now();
+    Ok((begun.unwrap_or(end), end))
 }
 
 /// A phone with so many accounts, registered; the time that took.
@@ -76,7 +93,7 @@ fn phone(directory: &Path, server: u16, accounts: usize) -> Result<(Running, Dur
         );
     }
     let mut phone = start(directory, "phone.toml", &text, &["listen", "--json", "--port", "0"])?;
-    let (begun, end) = events(&mut phone, "registration.ok", accounts)?;
+    let (begun, end) = registrations(&mut phone, accounts)?;
     Ok((phone, end - begun))
 }
 
