@@ -274,15 +274,17 @@ as unusable."
 
     "tls.srtp-keys" Encryption Error:
     "sound cannot be encrypted: anyone on the way to {server|the server} could read the keys";
-    "SIP itself is not encrypted here (UDP or TCP), and the keys of SRTP travel in it";
-    [Key("account.{account|work}", "srtp_keys_in_clear = true", "if nobody reads the network between you and the server"),
-     Key("account.{account|work}", "media_encryption = \"off\"", "if calls may be unencrypted")];
+    "SRTP keys travel in SIP, which is not encrypted here";
+    [Key("account.{account|work}", "transport = \"tls\"", "if the server can"),
+     Key("account.{account|work}", "srtp_keys_in_clear = true", "if nobody reads your network"),
+     Key("account.{account|work}", "media_encryption = \"off\"", "if calls may be in clear")];
     "SDES puts the keys into the session description. Sent over plain UDP or TCP they are no secret, so bellwire sends none there unless you allow it."
 
     "tls.srtp-clear-keys" Done Warning:
     "the sound is encrypted, but its keys were readable on the way";
     "SIP went over UDP or TCP; whoever saw the call being set up can listen";
-    [Key("account.{account|work}", "srtp_keys_in_clear = false", "to send no keys where others can read them")];
+    [Key("account.{account|work}", "transport = \"tls\"", "if the server can"),
+     Key("account.{account|work}", "srtp_keys_in_clear = false", "to send no keys where others can read them")];
     "The keys of SDES travel in the session description. Over plain UDP or TCP everybody on the way to the server could copy them."
 
     "media.srtp-forged" Media Warning:
